@@ -1,0 +1,3 @@
+//! List → members.
+
+pub mod settings;

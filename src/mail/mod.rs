@@ -1,0 +1,3 @@
+//! What a message says about itself.
+
+pub mod address;

@@ -1,0 +1,4 @@
+//! Judging: counters → state → verdict.
+
+pub mod limits;
+pub mod policy;

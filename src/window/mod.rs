@@ -1,0 +1,1 @@
+//! Lock-free counters over a sliding window.
