@@ -16,7 +16,17 @@ pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    Monotonic { started: Instant, at: Timestamp, factor: u32 },
+    Monotonic {
+        started: Instant,
+        at: Timestamp,
+    },
+    /// `skipped`: milliseconds that were passed over.
+    Scaled {
+        started: Instant,
+        at: Timestamp,
+        factor: u32,
+        skipped: Arc<AtomicU64>,
+    },
     Manual(Arc<AtomicU64>),
 }
 
@@ -24,16 +34,17 @@ impl Clock {
     /// The wall clock at this moment, monotonic from here on.
     pub fn system() -> Self {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self::scaled(Timestamp::default().after(wall), 1)
+        Self(Source::Monotonic { started: Instant::now(), at: Timestamp::default().after(wall) })
     }
 
     /// Starts at `at` and runs `factor` times as fast as real time (1 to 1,000,000): a demonstration plays a
     /// day in minutes.
     pub fn scaled(at: Timestamp, factor: u32) -> Self {
-        Self(Source::Monotonic { started: Instant::now(), at, factor: factor.clamp(1, 1_000_000) })
+        let factor = factor.clamp(1, 1_000_000);
+        Self(Source::Scaled { started: Instant::now(), at, factor, skipped: Arc::default() })
     }
 
-    /// Stands at `at` until [`Clock::set`] moves it: for replays and tests.
+    /// Stands at `at` until [`Clock::skip`] moves it: for replays and tests.
     pub fn manual(at: Timestamp) -> Self {
         Self(Source::Manual(Arc::new(AtomicU64::new(at.as_millis()))))
     }
@@ -41,16 +52,20 @@ impl Clock {
     /// The present time of this clock.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::Monotonic { started, at, factor } => at.after(started.elapsed().saturating_mul(*factor)),
+            Source::Monotonic { started, at } => at.after(started.elapsed()),
+            Source::Scaled { started, at, factor, skipped } => at
+                .after(started.elapsed().saturating_mul(*factor))
+                .after(Duration::from_millis(skipped.load(Ordering::Relaxed))),
             // Relaxed: the clock orders nothing but itself.
             Source::Manual(millis) => Timestamp::from_millis(millis.load(Ordering::Relaxed)),
         }
     }
 
-    /// Moves a manual clock to `now`; it never goes back. Other clocks are left alone.
-    pub fn set(&self, now: Timestamp) {
-        if let Source::Manual(millis) = &self.0 {
-            millis.fetch_max(now.as_millis(), Ordering::Relaxed);
+    /// Passes over a span of time, on a scaled or manual clock. The system's clock is left alone.
+    pub fn skip(&self, span: Duration) {
+        if let Source::Manual(millis) | Source::Scaled { skipped: millis, .. } = &self.0 {
+            let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+            millis.fetch_add(span, Ordering::Relaxed);
         }
     }
 }
@@ -76,10 +91,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manual_clock_stands_still_and_never_goes_back() {
+    fn a_manual_clock_stands_still_until_it_is_moved() {
         let clock = Clock::manual(Timestamp::from_millis(5));
-        clock.set(Timestamp::from_millis(9));
-        clock.set(Timestamp::from_millis(7));
-        assert_eq!(clock.clone().now(), Timestamp::from_millis(9));
+        assert_eq!(clock.now(), Timestamp::from_millis(5));
+        clock.clone().skip(Duration::from_millis(4));
+        assert_eq!(clock.now(), Timestamp::from_millis(9));
+    }
+
+    #[test]
+    fn a_scaled_clock_never_goes_back_and_can_pass_time_over() {
+        let clock = Clock::scaled(Timestamp::from_millis(1000), 60);
+        let before = clock.now();
+        clock.skip(Duration::from_secs(3600));
+        assert!(clock.now().since(before) >= Duration::from_secs(3600));
     }
 }

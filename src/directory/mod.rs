@@ -1,3 +1,0 @@
-//! List → members.
-
-pub mod settings;

@@ -1,3 +1,0 @@
-//! What a message says about itself.
-
-pub mod address;

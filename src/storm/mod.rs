@@ -1,4 +1,0 @@
-//! Judging: counters → state → verdict.
-
-pub mod limits;
-pub mod policy;

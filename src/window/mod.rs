@@ -1,1 +1,0 @@
-//! Lock-free counters over a sliding window.
