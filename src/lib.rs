@@ -47,5 +47,6 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod mail;
 pub mod milter;
 pub mod time;

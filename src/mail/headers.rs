@@ -1,0 +1,185 @@
+//! The headers of one message, as they arrive, reduced to what becalm asks about.
+
+use smallvec::SmallVec;
+
+use super::automatic::{self, Automatic, Evidence, Marks};
+use super::conversation::{self, Ids, ThreadIndex};
+use super::subject::{self, Subject};
+
+/// Longest field name that means anything here; longer ones are not ours.
+const MAX_NAME: usize = 48;
+
+/// Bytes kept of an address header. A `From` of 8 KiB holds more names than any client writes, and only the
+/// first counts.
+const MAX_ADDRESSES: usize = 8 * 1024;
+
+/// Bytes kept of a `Subject`: RFC 2047 makes 250 bytes of UTF-8 into fewer than 1,000.
+const MAX_SUBJECT: usize = 4 * 1024;
+
+/// Bytes kept of a `Content-Type`; what matters comes first, boundaries and the like after.
+const MAX_CONTENT_TYPE: usize = 2 * 1024;
+
+/// Room that is kept from message to message. During one, the kept values come to at most 31 KiB and the ids
+/// beside them to 32 KiB.
+const KEPT_CAPACITY: usize = 4 * 1024;
+
+/// The headers of one message, bounded whatever arrives: of the fields that are kept as text only the first of
+/// each name, and of that a bounded part; at most [`MAX_PARENT_IDS`](super::MAX_PARENT_IDS) ids; the rest as
+/// marks.
+#[derive(Clone, Debug, Default)]
+pub struct Head {
+    /// The kept values, one after the other.
+    text: Vec<u8>,
+    /// Where in `text` each [`Kept`] field lies; `None`: it has not come.
+    kept: [Option<(usize, usize)>; Kept::COUNT],
+    ids: Ids,
+    thread: Option<ThreadIndex>,
+    marks: Marks,
+    becalm_headers: u32,
+}
+
+/// A field that is kept as text.
+#[derive(Clone, Copy)]
+enum Kept {
+    From,
+    ReplyTo,
+    OriginalFrom,
+    Subject,
+    ContentType,
+    MessageId,
+}
+
+impl Kept {
+    const COUNT: usize = 6;
+}
+
+impl Head {
+    /// No headers yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets the message and gives back what a large one took.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.text.shrink_to(KEPT_CAPACITY);
+        self.kept = Default::default();
+        self.ids.clear();
+        self.thread = None;
+        self.marks = Marks::default();
+        self.becalm_headers = 0;
+    }
+
+    /// Takes in one header field: its name without the colon, its value with folds as LF (or CRLF), with or
+    /// without leading blanks.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let name = name.trim_ascii();
+        let mut folded = [0; MAX_NAME];
+        let Some(folded) = folded.get_mut(..name.len()) else { return };
+        folded.copy_from_slice(name);
+        folded.make_ascii_lowercase();
+        let value = value.trim_ascii();
+        match &*folded {
+            b"from" => self.keep(Kept::From, value, MAX_ADDRESSES),
+            b"reply-to" => self.keep(Kept::ReplyTo, value, MAX_ADDRESSES),
+            b"x-original-from" => self.keep(Kept::OriginalFrom, value, MAX_ADDRESSES),
+            b"subject" => self.keep(Kept::Subject, value, MAX_SUBJECT),
+            b"content-type" => self.keep(Kept::ContentType, value, MAX_CONTENT_TYPE),
+            b"message-id" => {
+                if let Some(id) = conversation::message_id(value) {
+                    self.keep(Kept::MessageId, &id, conversation::MAX_ID);
+                }
+            }
+            b"references" => self.ids.references(value),
+            b"in-reply-to" => self.ids.in_reply_to(value),
+            b"thread-index" => self.thread = self.thread.or_else(|| ThreadIndex::parse(value)),
+            b"x-becalm" => self.becalm_headers = self.becalm_headers.saturating_add(1),
+            name => self.marks.see(name, value),
+        }
+    }
+
+    /// The Message-ID without brackets and blanks. `None`: absent, unusable, or made up by this site's Postfix
+    /// (`<yyyymmddhhmmss.QUEUEID@host>`, cleanup(8)), for then a retry would have another.
+    pub fn message_id(&self, queue_id: Option<&[u8]>) -> Option<&[u8]> {
+        let id = self.value(Kept::MessageId)?;
+        let made_up = queue_id.is_some_and(|queue_id| conversation::is_made_up(id, queue_id));
+        (!made_up).then_some(id)
+    }
+
+    /// The ids this message answers, likeliest first: References from the newest, then In-Reply-To. Without
+    /// brackets and blanks, none twice, at most [`MAX_PARENT_IDS`](super::MAX_PARENT_IDS).
+    pub fn parent_ids(&self) -> SmallVec<[&[u8]; 16]> {
+        self.ids.parents()
+    }
+
+    /// The conversation as Outlook names it: the GUID of Thread-Index.
+    pub fn thread_index(&self) -> Option<[u8; 16]> {
+        self.thread.map(|thread| thread.guid)
+    }
+
+    /// The subject, decoded, with its prefixes told apart.
+    pub fn subject(&self) -> Subject {
+        Subject::parse(self.value(Kept::Subject).unwrap_or_default())
+    }
+
+    /// Whether a machine wrote this by itself, and what. `null_sender`: the envelope sender is `<>`.
+    pub fn automatic(&self, null_sender: bool) -> Option<Automatic> {
+        automatic::judge(&Evidence {
+            marks: self.marks,
+            null_sender,
+            content_type: self.value(Kept::ContentType).unwrap_or_default(),
+            from: self.value(Kept::From),
+            subject: subject::clean(self.value(Kept::Subject).unwrap_or_default()),
+            answers: !self.ids.is_empty() || self.thread.is_some_and(|thread| thread.answers),
+        })
+    }
+
+    /// Whether a list or a mass mailer passed this on: a nested list, a digest, a newsletter; many discussion
+    /// lists mark every post so.
+    pub fn redistributed(&self) -> bool {
+        self.marks.redistributed
+    }
+
+    /// Whether the message asks its readers' machines for receipts.
+    pub fn wants_receipt(&self) -> bool {
+        self.marks.wants_receipt
+    }
+
+    /// How many `X-Becalm` fields came in from outside.
+    pub fn becalm_headers(&self) -> u32 {
+        self.becalm_headers
+    }
+
+    pub(super) fn from(&self) -> Option<&[u8]> {
+        self.value(Kept::From)
+    }
+
+    pub(super) fn reply_to(&self) -> Option<&[u8]> {
+        self.value(Kept::ReplyTo)
+    }
+
+    pub(super) fn original_from(&self) -> Option<&[u8]> {
+        self.value(Kept::OriginalFrom)
+    }
+
+    /// Keeps at most `limit` bytes of the first field of its name.
+    fn keep(&mut self, field: Kept, value: &[u8], limit: usize) {
+        let Some(place @ None) = self.kept.get_mut(field as usize) else { return };
+        let start = self.text.len();
+        self.text.extend_from_slice(value.get(..limit).unwrap_or(value));
+        *place = Some((start, self.text.len()));
+    }
+
+    fn value(&self, field: Kept) -> Option<&[u8]> {
+        let (start, end) = (*self.kept.get(field as usize)?)?;
+        self.text.get(start..end)
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.text.capacity() + self.ids.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests;

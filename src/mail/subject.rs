@@ -1,0 +1,206 @@
+//! Subjects: what is left when "Re:" and "Fwd:" of every language are taken off.
+
+use mail_parser::MessageParser;
+use smallvec::SmallVec;
+
+/// Longest base subject. Longer ones differ early enough.
+const MAX_BASE: usize = 250;
+
+/// List tags (`[list]`) that are told apart in front of a subject.
+const MAX_TAGS: usize = 4;
+
+/// A subject taken apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// Decoded (RFC 2047), without reply and forward prefixes, blanks squeezed, in lower case, at most 250
+    /// bytes. List tags stay, in front.
+    pub base: String,
+    /// Whether a reply prefix was there.
+    pub reply: bool,
+    /// Whether a forward prefix or mark was there.
+    pub forward: bool,
+}
+
+impl Subject {
+    /// Takes apart the value of a Subject field.
+    pub(super) fn parse(value: &[u8]) -> Self {
+        let clean = clean(value);
+        let mut rest = clean.as_str();
+        let mut tags = SmallVec::<[&str; MAX_TAGS]>::new();
+        let (mut reply, mut forward) = (false, false);
+        loop {
+            rest = rest.trim();
+            if let Some((kind, after)) = prefix(rest) {
+                reply |= kind == Prefix::Reply;
+                forward |= kind == Prefix::Forward;
+                rest = after;
+            } else if let Some(inner) = forwarded_whole(rest) {
+                forward = true;
+                rest = inner;
+            } else if let Some(before) = rest.strip_suffix("(fwd)") {
+                forward = true;
+                rest = before;
+            } else if let Some((tag, after)) = tag(rest).filter(|_| tags.len() < MAX_TAGS) {
+                if !tags.contains(&tag) {
+                    tags.push(tag);
+                }
+                rest = after;
+            } else {
+                break;
+            }
+        }
+        let mut base = String::with_capacity(MAX_BASE);
+        for part in tags.iter().copied().chain([rest]).filter(|part| !part.is_empty()) {
+            if !base.is_empty() {
+                base.push(' ');
+            }
+            base.push_str(part);
+        }
+        base.truncate(base.floor_char_boundary(MAX_BASE));
+        base.truncate(base.trim_end().len());
+        Self { base, reply, forward }
+    }
+}
+
+/// A subject decoded, in lower case, with single blanks and without invisible characters.
+pub(super) fn clean(value: &[u8]) -> String {
+    let decoded = decode(value);
+    let mut clean = String::with_capacity(decoded.len());
+    for lower in decoded.chars().flat_map(char::to_lowercase) {
+        if lower.is_whitespace() {
+            if !clean.is_empty() && !clean.ends_with(' ') {
+                clean.push(' ');
+            }
+        } else if !lower.is_control() && !is_invisible(lower) {
+            clean.push(lower);
+        }
+    }
+    clean.truncate(clean.trim_end().len());
+    clean
+}
+
+fn decode(value: &[u8]) -> String {
+    if memchr::memmem::find(value, b"=?").is_none() {
+        return String::from_utf8_lossy(value).into_owned();
+    }
+    let mut field = Vec::with_capacity(value.len() + 16);
+    field.extend_from_slice(b"Subject: ");
+    field.extend(value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
+    field.extend_from_slice(b"\r\n\r\n");
+    let message = MessageParser::new().with_minimal_headers().parse_headers(&field);
+    match message.as_ref().and_then(|message| message.subject()) {
+        Some(decoded) => decoded.to_owned(),
+        None => String::from_utf8_lossy(value).into_owned(),
+    }
+}
+
+/// Zero-width and direction marks, which right-to-left mail puts in front of a prefix.
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prefix {
+    Reply,
+    Forward,
+}
+
+/// In lower case. What other words clients use is a matter of finding them in mail; these were.
+const REPLY: [&str; 29] = [
+    "re",
+    "aw",
+    "antwort",
+    "sv",
+    "vs",
+    "antw",
+    "rif",
+    "r",
+    "res",
+    "odp",
+    "odg",
+    "ynt",
+    "vá",
+    "bls",
+    "atb",
+    "απ",
+    "на",
+    "ответ",
+    "отв",
+    "השב",
+    "תשובה",
+    "رد",
+    "回复",
+    "答复",
+    "回覆",
+    "回信",
+    "返信",
+    "답장",
+    "회신",
+];
+
+/// In lower case (`İLT` becomes an i with a separate dot).
+const FORWARD: [&str; 17] = [
+    "fw",
+    "fwd",
+    "wg",
+    "tr",
+    "vb",
+    "vl",
+    "pd",
+    "rv",
+    "enc",
+    "i\u{307}lt",
+    "ilt",
+    "doorst",
+    "továbbítás",
+    "转发",
+    "轉寄",
+    "転送",
+    "전달",
+];
+
+/// A prefix at the start of `text` (clean), and what follows it: `re:`, `re :`, `re[2]:`, `re(2):`, `re^2:`,
+/// `回复：`.
+fn prefix(text: &str) -> Option<(Prefix, &str)> {
+    let word_end =
+        text.find(|c: char| c.is_whitespace() || matches!(c, '[' | '(' | '^' | '*' | ':' | '：'))?;
+    let (word, rest) = text.split_at(word_end);
+    let kind = if REPLY.contains(&word) {
+        Prefix::Reply
+    } else if FORWARD.contains(&word) {
+        Prefix::Forward
+    } else {
+        return None;
+    };
+    let rest = counter(rest.trim_start()).trim_start();
+    rest.strip_prefix([':', '：']).map(|rest| (kind, rest))
+}
+
+/// `rest` without a count of replies in front.
+fn counter(rest: &str) -> &str {
+    let mut characters = rest.chars();
+    let close = match characters.next() {
+        Some('[') => "]",
+        Some('(') => ")",
+        Some('^' | '*') => "",
+        _ => return rest,
+    };
+    let digits = characters.as_str();
+    let after = digits.trim_start_matches(|c: char| c.is_ascii_digit());
+    if after.len() == digits.len() { rest } else { after.strip_prefix(close).unwrap_or(rest) }
+}
+
+/// The subject inside `[fwd: subject]` (RFC 5256).
+fn forwarded_whole(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix('[')?.strip_suffix(']')?;
+    prefix(inner.trim_start()).filter(|(kind, _)| *kind == Prefix::Forward).map(|(_, inner)| inner)
+}
+
+/// A tag in brackets at the start of `text`, and what follows it.
+fn tag(text: &str) -> Option<(&str, &str)> {
+    let end = text.strip_prefix('[')?.find(']')? + 2;
+    text.split_at_checked(end)
+}
+
+#[cfg(test)]
+mod tests;
