@@ -47,6 +47,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod directory;
 pub mod mail;
 pub mod milter;
 pub mod time;
