@@ -50,4 +50,7 @@ pub mod clock;
 pub mod directory;
 pub mod mail;
 pub mod milter;
+pub mod storm;
+mod sync;
 pub mod time;
+pub mod window;

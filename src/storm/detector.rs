@@ -1,0 +1,433 @@
+//! The rule that tells a storm, one post at a time.
+//!
+//! A storm is many people who do not usually write to a list and suddenly do, weighed in copies. The order of
+//! the checks below is the rule; each step is a function of its own, in that order.
+
+use std::time::Duration;
+
+use super::policy::Thresholds;
+use super::state::{LIST_TAG, ListState, Phase};
+use crate::time::Timestamp;
+use crate::window::{AuthorTag, Entry, Known, SetStats, Slot, Table, TableStats, Tally};
+
+/// A message as the rule sees it: one list's share of it, or a message to many recipients and no list.
+#[derive(Clone, Copy)]
+pub struct Post<'a> {
+    /// The list, or none for a message to many recipients.
+    pub list: Option<ListShare<'a>>,
+    /// Who wrote it.
+    pub author: Author,
+    /// Mailboxes that the whole message reaches (its earlier parts included).
+    pub audience: u64,
+    /// The conversation it belongs to.
+    pub conversation: Conversation,
+    /// Sent by a program (out of office, receipt, bounce).
+    pub automatic: bool,
+    /// A further part, to no list, of a message that was counted already: judged again, counted nowhere.
+    pub part: bool,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// The list that a post goes to.
+#[derive(Clone, Copy)]
+pub struct ListShare<'a> {
+    /// What is remembered of it.
+    pub state: &'a ListState,
+    /// Its resolved members.
+    pub members: u64,
+}
+
+/// An author, as the counters know him.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Author {
+    /// In the rings.
+    pub tag: AuthorTag,
+    /// Keyed hash of the list and the author's address: in the memory of who is known to which list.
+    pub known_key: u64,
+}
+
+/// The conversation of a post.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conversation {
+    /// Keyed hash of the list and the thread.
+    pub key: u64,
+    /// Does the post answer one, or start it?
+    pub reply: bool,
+}
+
+/// What the rule says of a post.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Judgement {
+    /// Nothing speaks against it.
+    Pass,
+    /// Too fast for calm: to be held until then, and released unless a storm comes of it.
+    Suspicion {
+        /// When it would go.
+        until: Timestamp,
+    },
+    /// Automatic mail above its budget.
+    Automatic,
+    /// Part of a storm, or of the day after one.
+    Storm,
+}
+
+/// A change of a list's phase; each is reported to exactly one caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// A storm was declared.
+    Started {
+        /// What tripped.
+        trigger: Trigger,
+    },
+    /// A storm fell quiet.
+    Ended {
+        /// When it had been declared.
+        since: Timestamp,
+    },
+}
+
+/// Which test declared a storm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// Newcomers in one conversation reached K.
+    ConversationNewcomers,
+    /// Distinct authors of any kind in one conversation reached `max`.
+    ConversationAuthors,
+    /// Newcomers on the list reached LK.
+    ListNewcomers,
+    /// A spark in the time after a storm.
+    Rekindled,
+}
+
+/// The answer to one post.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// What the rule says.
+    pub judgement: Judgement,
+    /// A storm that fell quiet before this post (close comes before anything is counted).
+    pub ended: Option<Transition>,
+    /// A storm that this post declared.
+    pub started: Option<Transition>,
+    /// Was the author new to the list?
+    pub newcomer: bool,
+    /// The conversation's counts, this post included.
+    pub conversation: Tally,
+    /// The list's counts of newcomers, this post included.
+    pub list: Tally,
+}
+
+/// The limits that a message of a given cost meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Messages by newcomers that pass; the next waits.
+    pub pass: u32,
+    /// Messages by newcomers that are a storm.
+    pub storm: u32,
+}
+
+impl Scope {
+    /// F and K for a conversation whose messages reach `members`.
+    pub fn conversation(t: &Thresholds, members: u64) -> Self {
+        Self::of(t, t.budget, members)
+    }
+
+    /// LF and LK for a list of `members`.
+    pub fn list(t: &Thresholds, members: u64) -> Self {
+        Self::of(t, t.budget.saturating_mul(u64::from(t.list_factor)), members)
+    }
+
+    fn of(t: &Thresholds, budget: u64, members: u64) -> Self {
+        // A list of no members costs nothing: the high clamp.
+        let affordable = budget.checked_div(members).unwrap_or(u64::MAX);
+        let clamp = |low: u32| {
+            let high = u64::from(t.max);
+            affordable.clamp(u64::from(low).min(high), high) as u32
+        };
+        Self { pass: clamp(t.free), storm: clamp(t.storm_min) }
+    }
+}
+
+/// The counters of conversations and the memory of who is known where.
+pub struct Detector {
+    conversations: Table,
+    known: Known,
+}
+
+impl Detector {
+    /// Allocates everything it will ever use: `conversations` slots of 32 entries, and room for
+    /// `known_authors` pairs of list and author.
+    pub fn new(conversations: usize, known_authors: usize) -> Self {
+        Self { conversations: Table::new(conversations, true), known: Known::new(known_authors) }
+    }
+
+    /// Counts a post and judges it: one write, one answer. The caller has let exempt authors pass already.
+    pub fn observe(&self, post: &Post<'_>, t: &Thresholds) -> Outcome {
+        match post.list {
+            Some(list) => self.observe_on_list(post, list, t),
+            None => self.observe_without_list(post, t),
+        }
+    }
+
+    /// Makes an author known from `now` on: he is exempt, or his mail was released.
+    pub fn make_known(&self, known_key: u64, now: Timestamp, t: &Thresholds) {
+        self.known.record(known_key, now, t.known_for);
+    }
+
+    /// Lets time pass for a list: a storm can end without mail.
+    pub fn tick(&self, list: &ListState, now: Timestamp, t: &Thresholds) -> Option<Transition> {
+        list.close_if_quiet(now, t.quiet, t.cooling).map(|since| Transition::Ended { since })
+    }
+
+    /// Occupancy of the table of conversations.
+    pub fn conversations(&self) -> TableStats {
+        self.conversations.stats()
+    }
+
+    /// Occupancy of the memory of known authors.
+    pub fn known_authors(&self) -> SetStats {
+        self.known.stats()
+    }
+
+    fn observe_on_list(&self, post: &Post<'_>, list: ListShare<'_>, t: &Thresholds) -> Outcome {
+        let state = list.state;
+        let now = post.now;
+        let mut outcome = Outcome::pass();
+        if post.automatic {
+            outcome.judgement = judge_automatic(post, list, t);
+            return outcome;
+        }
+        outcome.ended = self.tick(state, now, t);
+
+        // Whether an author is a newcomer is settled at the attempt, before it is counted.
+        outcome.newcomer = !self.known.known(post.author.known_key, now, t.known_after, t.known_for);
+        let slot = self.conversations.slot(post.conversation.key, now);
+        let counts = Counts {
+            conversation: count_in_conversation(slot.as_ref(), post, outcome.newcomer, t.window),
+            list: count_on_list(post, state, outcome.newcomer, t.window),
+        };
+        outcome.conversation = counts.conversation;
+        outcome.list = counts.list;
+
+        let scopes = Scopes {
+            conversation: Scope::conversation(t, post.audience),
+            list: Scope::list(t, list.members),
+            // In a storm and after it, what counts is the list, not one message's other recipients.
+            aftermath: Scope::conversation(t, list.members),
+        };
+        let situation = Situation {
+            newcomer: outcome.newcomer,
+            dear: list.members > t.budget,
+            history: now.since(state.since()) >= t.history,
+            phase: state.phase(now),
+            closed: slot.as_ref().is_some_and(|slot| slot.closed_until() > now),
+            reply: post.conversation.reply,
+        };
+
+        let trigger = trigger(&situation, &counts, &scopes, t);
+        let was_in_storm = matches!(situation.phase, Phase::Storm { .. });
+        if let Some(trigger) = trigger
+            && !was_in_storm
+            && state.open(now)
+        {
+            outcome.started = Some(Transition::Started { trigger });
+        }
+        let in_storm = trigger.is_some() || was_in_storm;
+        if in_storm {
+            let closed = is_closed(&situation, trigger, &counts, &scopes);
+            if closed && let Some(slot) = slot.as_ref() {
+                slot.close_until(now.after(t.cooling));
+            }
+            outcome.judgement = judge_in_storm(&situation, closed);
+        } else {
+            outcome.judgement = judge_outside(&situation, &counts, &scopes, now, t);
+        }
+        match outcome.judgement {
+            Judgement::Storm => state.remember_attempt(now),
+            Judgement::Pass => self.known.record(post.author.known_key, now, t.known_for),
+            Judgement::Suspicion { .. } | Judgement::Automatic => {}
+        }
+        if in_storm {
+            state.count(outcome.judgement != Judgement::Pass, post.audience);
+        }
+        outcome
+    }
+
+    /// Many recipients and no list: there is no membership and no phase, only the conversation itself, which
+    /// closes when it trips and opens again when it has been quiet.
+    fn observe_without_list(&self, post: &Post<'_>, t: &Thresholds) -> Outcome {
+        let now = post.now;
+        let mut outcome = Outcome::pass();
+        if post.automatic {
+            return outcome;
+        }
+        outcome.newcomer = !self.known.known(post.author.known_key, now, t.known_after, t.known_for);
+        let Some(slot) = self.conversations.slot(post.conversation.key, now) else { return outcome };
+        let tally = count_in_conversation(Some(&slot), post, outcome.newcomer, t.window);
+        outcome.conversation = tally;
+        let scope = Scope::conversation(t, post.audience);
+        let closed = slot.closed_until() > now;
+        let tripped = post.conversation.reply && (tally.newcomers >= scope.storm || tally.authors >= t.max);
+        outcome.judgement = if tripped || (closed && post.conversation.reply) {
+            // As on a list, the end is when the last attempt is older than `quiet`, not just as old.
+            slot.close_until(now.after(t.quiet.saturating_add(Duration::from_millis(1))));
+            Judgement::Storm
+        } else if post.conversation.reply && outcome.newcomer && too_many(&tally, scope.pass) {
+            Judgement::Suspicion { until: now.after(t.delay) }
+        } else {
+            self.known.record(post.author.known_key, now, t.known_for);
+            Judgement::Pass
+        };
+        if tripped && !closed {
+            let trigger = if tally.newcomers >= scope.storm {
+                Trigger::ConversationNewcomers
+            } else {
+                Trigger::ConversationAuthors
+            };
+            outcome.started = Some(Transition::Started { trigger });
+        }
+        outcome
+    }
+}
+
+impl Outcome {
+    fn pass() -> Self {
+        Self {
+            judgement: Judgement::Pass,
+            ended: None,
+            started: None,
+            newcomer: false,
+            conversation: Tally::default(),
+            list: Tally::default(),
+        }
+    }
+}
+
+struct Counts {
+    conversation: Tally,
+    list: Tally,
+}
+
+struct Scopes {
+    conversation: Scope,
+    list: Scope,
+    aftermath: Scope,
+}
+
+struct Situation {
+    newcomer: bool,
+    dear: bool,
+    history: bool,
+    phase: Phase,
+    closed: bool,
+    reply: bool,
+}
+
+impl Situation {
+    /// A young list knows nobody, so newcomers mean nothing there, unless every message is dear.
+    fn newcomers_count(&self) -> bool {
+        self.history || self.dear
+    }
+}
+
+/// Automatic mail has a budget of its own and is counted nowhere else; none is left in a storm and after it.
+fn judge_automatic(post: &Post<'_>, list: ListShare<'_>, t: &Thresholds) -> Judgement {
+    let affordable = t.budget.checked_div(list.members).unwrap_or(u64::MAX);
+    let budget = match list.state.phase(post.now) {
+        Phase::Calm => affordable.min(u64::from(t.automatic_max)) as u32,
+        Phase::Storm { .. } | Phase::Cooling { .. } => 0,
+    };
+    let cost = u32::try_from(post.audience).unwrap_or(u32::MAX);
+    let sent = list.state.automatic.push(LIST_TAG, cost, post.now, t.window);
+    if sent > budget { Judgement::Automatic } else { Judgement::Pass }
+}
+
+/// A reply by someone other than the conversation's starter counts in its ring.
+fn count_in_conversation(
+    slot: Option<&Slot<'_>>,
+    post: &Post<'_>,
+    newcomer: bool,
+    window: Duration,
+) -> Tally {
+    let Some(slot) = slot else { return Tally::default() };
+    if !post.conversation.reply {
+        slot.set_starter(post.author.tag);
+    }
+    let counts = post.conversation.reply && !post.part && slot.starter() != Some(post.author.tag);
+    if counts { slot.record(entry(post, newcomer), post.now, window) } else { slot.tally(post.now, window) }
+}
+
+/// Any newcomer's post counts in the list's ring.
+fn count_on_list(post: &Post<'_>, state: &ListState, newcomer: bool, window: Duration) -> Tally {
+    if newcomer {
+        state.newcomers.record(LIST_TAG, entry(post, newcomer), post.now, window)
+    } else {
+        state.newcomers.tally(LIST_TAG, post.now, window)
+    }
+}
+
+fn entry(post: &Post<'_>, newcomer: bool) -> Entry {
+    Entry { author: post.author.tag, newcomer, cost: u32::try_from(post.audience).unwrap_or(u32::MAX) }
+}
+
+fn trigger(s: &Situation, counts: &Counts, scopes: &Scopes, t: &Thresholds) -> Option<Trigger> {
+    if s.reply && counts.conversation.authors >= t.max {
+        return Some(Trigger::ConversationAuthors);
+    }
+    if !s.newcomers_count() {
+        return None;
+    }
+    // The counts say it, whoever writes: K falls with the audience, and the reply to more lists may be a known
+    // author's. After a storm, though, the spark is a newcomer's own.
+    let cooling = matches!(s.phase, Phase::Cooling { .. });
+    let spark = (scopes.aftermath.storm / 2).max(3);
+    if s.reply && counts.conversation.newcomers >= scopes.conversation.storm {
+        Some(Trigger::ConversationNewcomers)
+    } else if counts.list.newcomers >= scopes.list.storm {
+        Some(Trigger::ListNewcomers)
+    } else if cooling && s.newcomer && counts.list.newcomers >= spark {
+        Some(Trigger::Rekindled)
+    } else {
+        None
+    }
+}
+
+/// In a storm a conversation is closed once it tripped, or has as many newcomers as may pass.
+fn is_closed(s: &Situation, trigger: Option<Trigger>, counts: &Counts, scopes: &Scopes) -> bool {
+    let tripped_here = matches!(trigger, Some(Trigger::ConversationNewcomers | Trigger::ConversationAuthors));
+    s.reply && (tripped_here || s.closed || counts.conversation.newcomers >= scopes.aftermath.pass)
+}
+
+/// Replies to closed conversations and every newcomer wait; on a dear list everybody does.
+fn judge_in_storm(s: &Situation, closed: bool) -> Judgement {
+    if s.dear || s.newcomer || closed { Judgement::Storm } else { Judgement::Pass }
+}
+
+/// On calm days, and in the time after a storm.
+fn judge_outside(
+    s: &Situation,
+    counts: &Counts,
+    scopes: &Scopes,
+    now: Timestamp,
+    t: &Thresholds,
+) -> Judgement {
+    if matches!(s.phase, Phase::Cooling { .. }) {
+        let guarded = s.reply && s.closed;
+        if (guarded && (s.newcomer || s.dear)) || (s.dear && s.newcomer) {
+            return Judgement::Storm;
+        }
+    }
+    let fast = (s.reply && too_many(&counts.conversation, scopes.conversation.pass))
+        || too_many(&counts.list, scopes.list.pass)
+        || (s.dear && counts.list.repeat);
+    if s.newcomer && s.newcomers_count() && fast {
+        Judgement::Suspicion { until: now.after(t.delay) }
+    } else {
+        Judgement::Pass
+    }
+}
+
+/// More newcomers than pass, or one of them again when as many have passed as may.
+fn too_many(tally: &Tally, pass: u32) -> bool {
+    tally.newcomers > pass || (tally.repeat && tally.newcomers >= pass)
+}
