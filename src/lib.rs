@@ -48,6 +48,8 @@
 
 pub mod clock;
 pub mod directory;
+pub mod engine;
+pub mod journal;
 pub mod mail;
 pub mod milter;
 pub mod storm;

@@ -1,0 +1,442 @@
+//! The judgement of one watched message: its facts, its weight, each list's verdict, and what they come to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::keys::Role;
+use super::thread::{Thread, Traces};
+use super::transaction::Transaction;
+use super::verdict::{self, Action, ListVerdict};
+use super::world::{WatchedList, World};
+use super::{Decision, Engine, Kind, Reason, name_storm, storm_name};
+use crate::directory::snapshot::ListId;
+use crate::journal::event::Event;
+use crate::mail::AuthorAddress;
+use crate::storm::detector::{
+    Author, Conversation, Judgement, ListShare, Outcome, Post, Transition, Trigger,
+};
+use crate::storm::policy::Mode;
+use crate::time::Timestamp;
+use crate::window::AuthorTag;
+
+/// A message that comes again within this time is a retry or a re-injection, not another attempt. No longer
+/// than a useful delay, so that a deferred message is judged anew when it returns.
+const RETRY_MEMORY: Duration = Duration::from_secs(10 * 60);
+
+/// What the earlier parts of a message came to.
+#[derive(Clone, Copy)]
+pub(super) struct PartMemo {
+    audience: u64,
+    worst: Judgement,
+    /// The list that was worst off; 0: none.
+    list: u64,
+}
+
+/// What a message came to that may come again.
+#[derive(Clone, Copy)]
+pub(super) struct RetryMemo {
+    judgement: Judgement,
+    /// It was stopped by a rate limit, and charged to nobody.
+    limited: bool,
+}
+
+/// What is known of a message once its headers are read.
+struct Facts {
+    author: Option<String>,
+    author_key: u64,
+    user: Option<AuthorAddress>,
+    traces: Traces,
+    automatic: bool,
+    redistributed: bool,
+    wants_receipts: bool,
+    fallback: u64,
+}
+
+impl Facts {
+    fn kind(&self, thread: Thread) -> Kind {
+        match (self.automatic, thread.reply) {
+            (true, _) => Kind::Automatic,
+            (false, true) => Kind::Reply,
+            (false, false) => Kind::New,
+        }
+    }
+}
+
+/// What a message reaches, and which of it has been judged before.
+struct Weighed {
+    audience: u64,
+    /// The share of this transaction alone.
+    own: u64,
+    /// For each list: the judgement of the message that this one repeats.
+    retried: SmallVec<[Option<Judgement>; 2]>,
+    /// The same for the set of its recipients, where no list is named.
+    same_recipients: Option<Judgement>,
+    /// Nothing in it is new.
+    repeated: bool,
+    /// It came before and was stopped by a rate limit.
+    limited: bool,
+    earlier: Option<PartMemo>,
+}
+
+impl Engine {
+    /// Judges a watched message whose headers have been read. Counts it; to be called once.
+    pub fn judge(&self, tx: &Transaction, queue_id: Option<&[u8]>, now: Timestamp) -> Decision {
+        let facts = self.facts(tx, queue_id);
+        let lists = tx.distinct_lists();
+        if tx.world.exempt.covers(tx.client, facts.user.as_deref()) {
+            for list in &lists {
+                let known = self.keys.combine(Role::Known, &[list.key, facts.author_key]);
+                self.detector.make_known(known, now, &list.policy.thresholds);
+                self.threads.join(&facts.traces, list.key, facts.fallback, &self.keys, now);
+            }
+            return Decision { reason: Reason::Exempt, ..Decision::accept(tx, &facts, &lists) };
+        }
+
+        let mut decision = Decision::accept(tx, &facts, &lists);
+        let weighed = self.weigh(tx, &facts, &lists, now);
+        decision.audience = weighed.audience;
+        let mut verdicts: SmallVec<[ListVerdict; 2]> = SmallVec::new();
+        if lists.is_empty() {
+            verdicts.push(self.judge_without_list(tx, &facts, &weighed, now, &mut decision));
+        }
+        for (list, retried) in lists.iter().zip(&weighed.retried) {
+            let judgement = match retried {
+                Some(judgement) => *judgement,
+                None => self.judge_list(&facts, list, weighed.audience, now, &mut decision),
+            };
+            verdicts.push(ListVerdict { list: Some(Arc::clone(list)), judgement });
+        }
+        self.conclude(tx, &facts, &verdicts, &weighed, now, &mut decision);
+        let limited = matches!(decision.reason, Reason::Limit(_));
+        self.remember(tx, &facts, &weighed, &verdicts, limited, now);
+        decision
+    }
+
+    fn facts(&self, tx: &Transaction, queue_id: Option<&[u8]>) -> Facts {
+        let world = &tx.world;
+        let author =
+            crate::mail::author(world.rules(), tx.user.as_deref(), Some(&tx.head), &tx.sender, |address| {
+                world.snapshot.lookup_bytes(address).is_some()
+            });
+        let author_key = author.as_ref().map_or(0, |author| self.keys.bytes(Role::Author, author));
+        // Without headers and sender: nobody but the authenticated user.
+        let user = tx
+            .user
+            .as_deref()
+            .and_then(|user| crate::mail::author(world.rules(), Some(user), None, b"", |_| false));
+        Facts {
+            author: author.map(|author| String::from_utf8_lossy(&author).into_owned()),
+            author_key,
+            user,
+            traces: Traces::read(&tx.head, queue_id, &self.keys),
+            automatic: tx.head.automatic(matches!(tx.sender.as_slice(), b"" | b"<>")).is_some(),
+            redistributed: tx.head.redistributed(),
+            wants_receipts: tx.head.wants_receipt(),
+            // Unique enough for a message without a usable id: who, when and how many.
+            fallback: self.keys.combine(
+                Role::Conversation,
+                &[
+                    author_key,
+                    tx.now.as_millis(),
+                    tx.digest,
+                    self.keys.bytes(Role::Conversation, queue_id.unwrap_or_default()),
+                ],
+            ),
+        }
+    }
+
+    /// Adds up what the message reaches: earlier parts count, what has been counted already does not.
+    fn weigh(&self, tx: &Transaction, facts: &Facts, lists: &[Arc<WatchedList>], now: Timestamp) -> Weighed {
+        let remembered = |last: u64| {
+            let key = self.retry_key(facts, last)?;
+            let memo = self.retries.get(key, now, RETRY_MEMORY)?;
+            // A suspicion whose time is over is judged anew.
+            (!matches!(memo.judgement, Judgement::Suspicion { until } if until <= now)).then_some(memo)
+        };
+        let by_list: SmallVec<[Option<RetryMemo>; 2]> =
+            lists.iter().map(|list| remembered(list.key)).collect();
+        let by_recipients = remembered(tx.digest);
+        let limited = by_list.iter().chain([&by_recipients]).flatten().any(|memo| memo.limited);
+        let retried: SmallVec<[Option<Judgement>; 2]> =
+            by_list.iter().map(|memo| memo.map(|memo| memo.judgement)).collect();
+        let same_recipients = by_recipients.map(|memo| memo.judgement);
+        let repeated =
+            if lists.is_empty() { same_recipients.is_some() } else { retried.iter().all(Option::is_some) };
+
+        let earlier = self.parts_key(facts).and_then(|key| self.parts.get(key, now, RETRY_MEMORY));
+        let new = lists.iter().zip(&retried).filter(|(_, retried)| retried.is_none() || repeated);
+        let own = audience(&tx.world, new.map(|(list, _)| list)).saturating_add(tx.plain_recipients());
+        let audience = match earlier {
+            Some(part) if repeated => part.audience,
+            Some(part) => part.audience.saturating_add(own),
+            None => own,
+        };
+        Weighed { audience, own, retried, earlier, same_recipients, repeated, limited }
+    }
+
+    fn judge_list(
+        &self,
+        facts: &Facts,
+        list: &Arc<WatchedList>,
+        audience: u64,
+        now: Timestamp,
+        decision: &mut Decision,
+    ) -> Judgement {
+        let thread = self.threads.join(&facts.traces, list.key, facts.fallback, &self.keys, now);
+        decision.kind = facts.kind(thread);
+        let post = Post {
+            list: Some(ListShare { state: &list.state, members: list.members }),
+            author: self.author(facts, list.key),
+            audience,
+            conversation: Conversation {
+                key: self.keys.combine(Role::Conversation, &[list.key, thread.key]),
+                reply: thread.reply,
+            },
+            automatic: facts.automatic,
+            part: false,
+            now,
+        };
+        let outcome = self.detector.observe(&post, &list.policy.thresholds);
+        for change in [outcome.ended, outcome.started].into_iter().flatten() {
+            decision.events.extend(self.event(change, Some(list), Some((&outcome, &post)), now));
+        }
+        outcome.judgement
+    }
+
+    /// Many recipients, or a further part of a message whose list was in an earlier one: that list's verdict
+    /// holds for the part too.
+    fn judge_without_list(
+        &self,
+        tx: &Transaction,
+        facts: &Facts,
+        weighed: &Weighed,
+        now: Timestamp,
+        decision: &mut Decision,
+    ) -> ListVerdict {
+        if let Some(judgement) = weighed.same_recipients {
+            return ListVerdict { list: None, judgement };
+        }
+        let few = weighed.audience < u64::from(tx.world.watch.many_recipients);
+        if few && weighed.earlier.is_none() {
+            // Watched only because its sender was; it turned out to be another message.
+            return ListVerdict { list: None, judgement: Judgement::Pass };
+        }
+        let thread = self.threads.join(&facts.traces, 0, facts.fallback, &self.keys, now);
+        decision.kind = facts.kind(thread);
+        let post = Post {
+            list: None,
+            author: self.author(facts, 0),
+            audience: weighed.audience,
+            conversation: Conversation {
+                key: self.keys.combine(Role::Conversation, &[0, thread.key]),
+                reply: thread.reply,
+            },
+            automatic: facts.automatic,
+            part: weighed.earlier.is_some(),
+            now,
+        };
+        let outcome = self.detector.observe(&post, &tx.world.default_policy.thresholds);
+        if let Some(started) = outcome.started {
+            decision.events.extend(self.event(started, None, Some((&outcome, &post)), now));
+        }
+        match weighed.earlier {
+            // Two suspicions differ in their time alone; the earlier part's counts.
+            Some(part)
+                if part.worst >= outcome.judgement || both_suspicions(part.worst, outcome.judgement) =>
+            {
+                ListVerdict { list: tx.world.list_by_key(part.list), judgement: part.worst }
+            }
+            _ => ListVerdict { list: None, judgement: outcome.judgement },
+        }
+    }
+
+    fn remember(
+        &self,
+        tx: &Transaction,
+        facts: &Facts,
+        weighed: &Weighed,
+        verdicts: &[ListVerdict],
+        limited: bool,
+        now: Timestamp,
+    ) {
+        let Some(parts_key) = self.parts_key(facts) else { return };
+        if !weighed.repeated || (weighed.limited && !limited) {
+            for verdict in verdicts {
+                let last = match &verdict.list {
+                    Some(list) if !tx.lists.is_empty() => list.key,
+                    _ => tx.digest,
+                };
+                if let Some(key) = self.retry_key(facts, last) {
+                    self.retries.put(key, RetryMemo { judgement: verdict.judgement, limited }, now);
+                }
+            }
+        }
+        if weighed.repeated {
+            return;
+        }
+        let mut memo = PartMemo { audience: weighed.audience, worst: Judgement::Pass, list: 0 };
+        if let Some(earlier) = weighed.earlier {
+            memo = PartMemo { audience: weighed.audience, ..earlier };
+        }
+        for verdict in verdicts {
+            let list = verdict.list.as_ref().map_or(0, |list| list.key);
+            if verdict.judgement > memo.worst {
+                memo.worst = verdict.judgement;
+                memo.list = list;
+            }
+        }
+        self.parts.put(parts_key, memo, now);
+    }
+
+    /// Turns the verdicts into an action, and charges the rate limits for what passes.
+    fn conclude(
+        &self,
+        tx: &Transaction,
+        facts: &Facts,
+        verdicts: &[ListVerdict],
+        weighed: &Weighed,
+        now: Timestamp,
+        decision: &mut Decision,
+    ) {
+        let ruling = verdict::rule(verdicts, tx, self.is_observing(), now);
+        decision.action = ruling.action;
+        decision.would = ruling.would;
+        if let Some(worst) = verdicts.get(ruling.decisive) {
+            decision.reason = match worst.judgement {
+                Judgement::Pass => Reason::Calm,
+                Judgement::Suspicion { until } => Reason::Suspicion { until },
+                Judgement::Automatic => Reason::Automatic,
+                Judgement::Storm => Reason::Storm,
+            };
+            if let Some(list) = &worst.list {
+                decision.list = Some(list.address.clone());
+                decision.storm = storm_name(list, now).filter(|_| worst.judgement != Judgement::Pass);
+            }
+        }
+        // What came before and passed has been charged.
+        if decision.reason != Reason::Calm || (weighed.repeated && !weighed.limited) {
+            return;
+        }
+        if let Some(exceeded) = tx.world.limits.check(facts.author_key, weighed.own, now) {
+            let policy = &tx.world.default_policy;
+            let name = decision.list.as_deref().unwrap_or("so many recipients");
+            let protected =
+                verdicts.iter().any(|v| v.list.as_ref().is_some_and(|list| list.policy.never_hold));
+            let mode = tx.world.limit_mode;
+            decision.reason = Reason::Limit(exceeded);
+            let enforced = if mode == Mode::Observe { Mode::Hold } else { mode };
+            decision.would = verdict::rule_limit(&exceeded, enforced, policy, name, weighed.audience, now);
+            if mode != Mode::Observe && !self.is_observing() && !protected {
+                decision.action = decision.would.clone();
+            }
+        }
+    }
+
+    /// The event of a change on a list (or, without one, in a conversation).
+    pub(super) fn event(
+        &self,
+        change: Transition,
+        list: Option<&WatchedList>,
+        cause: Option<(&Outcome, &Post<'_>)>,
+        now: Timestamp,
+    ) -> Option<Event> {
+        match change {
+            Transition::Started { trigger } => {
+                let (outcome, post) = cause?;
+                let key = list.map_or(post.conversation.key, |list| list.key);
+                Some(Event::StormStarted {
+                    storm: list
+                        .and_then(|list| storm_name(list, now))
+                        .unwrap_or_else(|| name_storm(now, key)),
+                    list: list.map(|list| list.address.clone()),
+                    members: list.map_or(post.audience, |list| list.members),
+                    trigger: trigger_name(trigger),
+                    newcomers: outcome.conversation.newcomers,
+                    authors: outcome.conversation.authors,
+                    list_newcomers: outcome.list.newcomers,
+                    copies: outcome.conversation.copies.max(outcome.list.copies),
+                    at: now,
+                })
+            }
+            Transition::Ended { since } => {
+                let list = list?;
+                let figures = list.state.figures();
+                Some(Event::StormEnded {
+                    storm: name_storm(since, list.key),
+                    list: list.address.clone(),
+                    held: figures.held,
+                    copies_held: figures.copies_held,
+                    delivered: figures.delivered,
+                    since,
+                    at: now,
+                })
+            }
+        }
+    }
+
+    fn author(&self, facts: &Facts, list_key: u64) -> Author {
+        Author {
+            tag: AuthorTag::new(facts.author_key),
+            known_key: self.keys.combine(Role::Known, &[list_key, facts.author_key]),
+        }
+    }
+
+    fn parts_key(&self, facts: &Facts) -> Option<u64> {
+        let id = facts.traces.message_id?;
+        Some(self.keys.combine(Role::Parts, &[id, facts.author_key]))
+    }
+
+    fn retry_key(&self, facts: &Facts, last: u64) -> Option<u64> {
+        let id = facts.traces.message_id?;
+        Some(self.keys.combine(Role::Retry, &[id, facts.author_key, last]))
+    }
+}
+
+impl Decision {
+    fn accept(tx: &Transaction, facts: &Facts, lists: &[Arc<WatchedList>]) -> Self {
+        Self {
+            action: Action::Accept,
+            would: Action::Accept,
+            reason: Reason::Calm,
+            list: lists.first().map(|list| list.address.clone()),
+            storm: None,
+            audience: audience(&tx.world, lists.iter()).saturating_add(tx.plain_recipients()),
+            author: facts.author.clone(),
+            kind: if facts.automatic { Kind::Automatic } else { Kind::New },
+            redistributed: facts.redistributed,
+            wants_receipts: facts.wants_receipts,
+            enforced: lists.iter().any(|list| list.policy.mode != Mode::Observe),
+            events: SmallVec::new(),
+        }
+    }
+}
+
+/// Mailboxes that some lists reach together. Lists that matched a pattern add up: nothing is known of their
+/// members but the number.
+fn audience<'a>(world: &World, lists: impl Iterator<Item = &'a Arc<WatchedList>>) -> u64 {
+    let mut ids: SmallVec<[ListId; 4]> = SmallVec::new();
+    let mut sum = 0_u64;
+    for list in lists {
+        if list.by_pattern {
+            sum = sum.saturating_add(list.members);
+        } else {
+            ids.push(list.id);
+        }
+    }
+    sum.saturating_add(world.snapshot.audience(&ids))
+}
+
+fn both_suspicions(a: Judgement, b: Judgement) -> bool {
+    matches!((a, b), (Judgement::Suspicion { .. }, Judgement::Suspicion { .. }))
+}
+
+fn trigger_name(trigger: Trigger) -> &'static str {
+    match trigger {
+        Trigger::ConversationNewcomers => "conversation_newcomers",
+        Trigger::ConversationAuthors => "conversation_authors",
+        Trigger::ListNewcomers => "list_newcomers",
+        Trigger::Rekindled => "rekindled",
+    }
+}

@@ -1,0 +1,382 @@
+//! Facts + now → verdict + events.
+//!
+//! The engine is what every session shares: the tables of counters, the memory of conversations, and the
+//! present [`World`]. It reads no clock and does no I/O; ordinary mail takes no lock in it.
+//!
+//! ```text
+//! begin ─▶ recipient … ─▶ at_data ─ no ─▶ (accepted: nothing more is asked)
+//!                             │ watched
+//!                             ▼
+//!                          header … ─▶ judge ─▶ Decision: action, events
+//! ```
+
+mod judging;
+mod keys;
+mod thread;
+mod transaction;
+mod verdict;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use smallvec::SmallVec;
+
+pub use keys::{Keys, Role};
+pub use transaction::Transaction;
+pub use verdict::Action;
+pub use world::{Exempt, Parts, StateRegistry, Watch, WatchedList, World};
+
+use crate::directory::snapshot::List;
+use crate::journal::event::Event;
+use crate::mail::AddressBuf;
+use crate::storm::detector::Detector;
+use crate::storm::limits::{Exceeded, RateError};
+use crate::storm::policy::Policy;
+use crate::storm::state::{Phase, StormFigures};
+use crate::time::Timestamp;
+use crate::window::{AuthorTag, Cache, CacheStats, Entry, Recent, SetStats, Table, TableStats};
+use judging::{PartMemo, RetryMemo};
+use thread::Threads;
+
+/// An address that looks like a list is reported once in this time.
+const REPORT_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// A list nobody told us of is named alone or among a few. Where many people answer to all of many people, each of
+/// these is counted, but not reported.
+const MAX_REPORTED: u32 = 16;
+
+/// Sizes of the tables; all memory is taken at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Conversations followed at once; about 560 bytes each.
+    pub conversations: usize,
+    /// Recipient addresses counted at once; about 300 bytes each.
+    pub recipients: usize,
+    /// Pairs of list and author that are known to each other; 8 bytes each.
+    pub known_authors: usize,
+    /// Message-IDs, Thread-Indexes and subjects remembered; about 24 bytes each.
+    pub message_ids: usize,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { conversations: 65_536, recipients: 131_072, known_authors: 1_048_576, message_ids: 262_144 }
+    }
+}
+
+/// Everything that judges, shared by all sessions.
+pub struct Engine {
+    keys: Keys,
+    world: ArcSwap<World>,
+    states: Arc<StateRegistry>,
+    detector: Detector,
+    recipients: Table,
+    origins: Recent,
+    reported: Recent,
+    threads: Threads,
+    parts: Cache<PartMemo>,
+    retries: Cache<RetryMemo>,
+    observing: AtomicBool,
+}
+
+/// What is to be done with a watched message, and why.
+#[derive(Debug)]
+pub struct Decision {
+    /// To be done.
+    pub action: Action,
+    /// What would be done if every list were enforced.
+    pub would: Action,
+    /// Why.
+    pub reason: Reason,
+    /// The list that decided, or the first one named.
+    pub list: Option<String>,
+    /// The storm that the message belongs to.
+    pub storm: Option<String>,
+    /// Mailboxes that the message reaches, its earlier parts included.
+    pub audience: u64,
+    /// Who wrote it, as a canonical address.
+    pub author: Option<String>,
+    /// What sort of message it is.
+    pub kind: Kind,
+    /// A list, a digest or a newsletter sent it on; discussion lists mark every post so.
+    pub redistributed: bool,
+    /// It asks every recipient for a receipt: on a large list that alone makes a storm.
+    pub wants_receipts: bool,
+    /// Is a list among its recipients whose mode is not observe? Then the message is marked.
+    pub enforced: bool,
+    /// What happened on the way.
+    pub events: SmallVec<[Event; 2]>,
+}
+
+/// What sort of message it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It begins a conversation.
+    New,
+    /// It answers one.
+    Reply,
+    /// A program sent it.
+    Automatic,
+}
+
+impl Kind {
+    /// For logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Reply => "reply",
+            Self::Automatic => "automatic",
+        }
+    }
+}
+
+/// Why a decision fell as it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Nothing speaks against it.
+    Calm,
+    /// The author or the client is exempt.
+    Exempt,
+    /// Too fast for calm.
+    Suspicion {
+        /// When it would be released.
+        until: Timestamp,
+    },
+    /// Automatic mail above its budget.
+    Automatic,
+    /// Part of a storm.
+    Storm,
+    /// Above a rate limit.
+    Limit(Exceeded),
+}
+
+impl Reason {
+    /// For logs and counters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Calm => "calm",
+            Self::Exempt => "exempt",
+            Self::Suspicion { .. } => "suspicion",
+            Self::Automatic => "automatic",
+            Self::Storm => "storm",
+            Self::Limit(_) => "limit",
+        }
+    }
+}
+
+/// A list that is not calm, for the admin socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenStorm {
+    /// Its address.
+    pub list: String,
+    /// Mailboxes it reaches.
+    pub members: u64,
+    /// Storm or cooling.
+    pub phase: Phase,
+    /// The storm's name; none while cooling.
+    pub storm: Option<String>,
+    /// The last post that was stopped.
+    pub last_attempt: Timestamp,
+    /// Of the present storm, or of the one that the list cools from.
+    pub figures: StormFigures,
+}
+
+/// Occupancy of every table.
+#[derive(Clone, Copy, Debug)]
+pub struct Tables {
+    /// Conversations.
+    pub conversations: TableStats,
+    /// Recipients of all mail.
+    pub recipients: TableStats,
+    /// Authors known to lists.
+    pub known_authors: SetStats,
+    /// Ids and subjects.
+    pub message_ids: CacheStats,
+}
+
+impl Engine {
+    /// Allocates all tables and takes its first world.
+    ///
+    /// # Errors
+    /// A rate that cannot be kept.
+    pub fn new(
+        secret: [u8; 16],
+        capacity: Capacity,
+        parts: Parts,
+        policy: impl Fn(&List) -> Policy,
+        now: Timestamp,
+    ) -> Result<Self, RateError> {
+        let keys = Keys::new(secret);
+        let states = Arc::new(StateRegistry::default());
+        let world = World::new(parts, policy, &keys, &states, None, now)?;
+        // Retries and parts live for minutes; a sixteenth of the ids' memory holds them.
+        let short_lived = (capacity.message_ids / 16).max(1024);
+        Ok(Self {
+            world: ArcSwap::from_pointee(world),
+            states,
+            detector: Detector::new(capacity.conversations, capacity.known_authors),
+            recipients: Table::new(capacity.recipients, false),
+            origins: Recent::new(short_lived),
+            reported: Recent::new(short_lived),
+            threads: Threads::new(capacity.message_ids),
+            parts: Cache::new(short_lived),
+            retries: Cache::new(short_lived),
+            observing: AtomicBool::new(false),
+            keys,
+        })
+    }
+
+    /// The world as it is now.
+    pub fn world(&self) -> Arc<World> {
+        self.world.load_full()
+    }
+
+    /// Puts a new directory and new settings in force, from the next message on. What the engine remembers
+    /// of lists, conversations and authors stays.
+    ///
+    /// # Errors
+    /// A rate that cannot be kept: nothing has changed.
+    pub fn set_world(
+        &self,
+        parts: Parts,
+        policy: impl Fn(&List) -> Policy,
+        now: Timestamp,
+    ) -> Result<(), RateError> {
+        let earlier = self.world.load();
+        let world = World::new(parts, policy, &self.keys, &self.states, Some(&earlier), now)?;
+        self.world.store(Arc::new(world));
+        Ok(())
+    }
+
+    /// Makes an author known to a list: mail of his was released, or is known from earlier days.
+    pub fn make_known(&self, list: &str, author: &str, at: Timestamp) {
+        let author = self.keys.bytes(Role::Author, author.as_bytes());
+        let list_key = self.keys.bytes(Role::Recipient, list.as_bytes());
+        let known = self.keys.combine(Role::Known, &[list_key, author]);
+        let world = self.world.load();
+        let listed = world.list_by_key(list_key);
+        let policy = listed.as_ref().map_or(&world.default_policy, |list| &list.policy);
+        self.detector.make_known(known, at, &policy.thresholds);
+    }
+
+    /// Everything at once to observe (or back): judged and reported, nothing touched.
+    pub fn set_observing(&self, observing: bool) {
+        self.observing.store(observing, Ordering::Relaxed);
+    }
+
+    /// Is everything put to observe?
+    pub fn is_observing(&self) -> bool {
+        self.observing.load(Ordering::Relaxed)
+    }
+
+    /// The state of a new session.
+    pub fn session(&self, client: Option<IpAddr>) -> Transaction {
+        Transaction::new(self.world(), client)
+    }
+
+    /// A message begins: its envelope sender and authenticated user, as they were sent.
+    pub fn begin(&self, tx: &mut Transaction, sender: &[u8], user: Option<&[u8]>, now: Timestamp) {
+        tx.begin(&self.world.load(), sender, user, &self.keys, now);
+    }
+
+    /// A recipient, as it was sent: looked up, and counted by its author.
+    pub fn recipient(&self, tx: &mut Transaction, raw: &[u8]) -> Option<Event> {
+        let (key, unknown) = tx.add_recipient(raw, &self.keys)?;
+        let author = tx.author_key?;
+        let watch = &tx.world.watch;
+        let entry = Entry { author: AuthorTag::new(author), newcomer: false, cost: 1 };
+        let tally = self.recipients.observe(key, entry, tx.now, watch.unknown_list_window)?;
+        let reports = unknown
+            && !tally.repeat
+            && tx.recipients <= MAX_REPORTED
+            && tally.authors >= watch.unknown_list_authors
+            && self.reported.first_in(key, tx.now, REPORT_EVERY);
+        reports.then(|| Event::PossibleList {
+            address: readable_address(&tx.world, raw),
+            authors: tally.authors,
+            at: tx.now,
+        })
+    }
+
+    /// All recipients are there: is the message watched? If not, it is none of becalm's business.
+    pub fn at_data(&self, tx: &mut Transaction) -> bool {
+        let watch = &tx.world.watch;
+        tx.watched = !tx.lists.is_empty()
+            || tx.recipients >= watch.many_recipients
+            || self.origins.contains(tx.origin_key, tx.now, watch.parts_within);
+        if !tx.lists.is_empty() || tx.recipients >= watch.many_recipients {
+            self.origins.insert(tx.origin_key, tx.now);
+        }
+        tx.watched
+    }
+
+    /// Lets time pass: storms end without mail too.
+    pub fn tick(&self, now: Timestamp) -> Vec<Event> {
+        let mut events = Vec::new();
+        for list in self.world.load().lists() {
+            if let Some(ended) = self.detector.tick(&list.state, now, &list.policy.thresholds) {
+                events.extend(self.event(ended, Some(&list), None, now));
+            }
+        }
+        events
+    }
+
+    /// Lists that are in a storm or cool after one.
+    pub fn storms(&self, now: Timestamp) -> Vec<OpenStorm> {
+        self.world
+            .load()
+            .lists()
+            .into_iter()
+            .filter_map(|list| {
+                let phase = list.state.phase(now);
+                (phase != Phase::Calm).then(|| OpenStorm {
+                    list: list.address.clone(),
+                    members: list.members,
+                    phase,
+                    storm: storm_name(&list, now),
+                    last_attempt: list.state.last_attempt(),
+                    figures: list.state.figures(),
+                })
+            })
+            .collect()
+    }
+
+    /// Occupancy of the tables.
+    pub fn tables(&self) -> Tables {
+        Tables {
+            conversations: self.detector.conversations(),
+            recipients: self.recipients.stats(),
+            known_authors: self.detector.known_authors(),
+            message_ids: self.threads.stats(),
+        }
+    }
+}
+
+/// The name of the storm that is open on a list.
+fn storm_name(list: &WatchedList, now: Timestamp) -> Option<String> {
+    match list.state.phase(now) {
+        Phase::Storm { since } => Some(name_storm(since, list.key)),
+        _ => None,
+    }
+}
+
+/// When it began, and four digits that tell storms of the same second apart: short enough to be read out on
+/// the telephone.
+fn name_storm(since: Timestamp, key: u64) -> String {
+    let time: String = since.rfc3339().chars().filter(|c| !matches!(c, '-' | ':')).collect();
+    format!("{time}-{:04x}", key & 0xffff)
+}
+
+fn readable_address(world: &World, raw: &[u8]) -> String {
+    let mut buf = AddressBuf::new();
+    let address = world.rules().canonical(raw, &mut buf);
+    let bytes = address.as_ref().map_or(raw, |address| address.base().unwrap_or(address.full()));
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,312 @@
+//! Calm, suspicion, storm, quiet, cooling: a list's days, with the rule's own numbers.
+
+use super::*;
+
+const ROOT: &str = "root-1@example.net";
+
+/// F = 3, K = 10 in a conversation; LF = LK = 20 on the list.
+const MEMBERS: u64 = 100_000;
+
+fn answer(n: u32) -> Letter {
+    Letter::new(&stranger(n), ALL).re(ROOT)
+}
+
+/// Ten newcomers answer: three pass, six wait, the tenth is a storm.
+fn in_storm() -> Site {
+    let site = setup(&[(ALL, MEMBERS)]).build();
+    site.introduce(ALL, "regular@example.org");
+    site.send(&Letter::new("regular@example.org", ALL).id(ROOT));
+    for n in 0..10 {
+        site.send(&answer(n));
+    }
+    assert!(matches!(site.phase(ALL), Phase::Storm { .. }));
+    site
+}
+
+fn regular(subject: &str) -> Letter {
+    Letter::new("regular@example.org", ALL).header("Subject", subject)
+}
+
+#[test]
+fn from_calm_to_suspicion_to_storm() {
+    let mut site = setup(&[(ALL, MEMBERS)]).build();
+    for n in 0..3 {
+        let decision = site.send(&answer(n));
+        assert_eq!((decision.action, decision.reason), (Action::Accept, Reason::Calm));
+    }
+    for n in 3..9 {
+        site.wait(MINUTE);
+        let decision = site.send(&answer(n));
+        let until = site.now.after(10 * MINUTE);
+        assert_eq!((decision.action, decision.reason), (Action::Hold, Reason::Suspicion { until }));
+        assert_eq!(decision.storm, None);
+    }
+    let tenth = site.send(&answer(9));
+    assert_eq!((&tenth.action, tenth.reason), (&Action::Hold, Reason::Storm));
+    let [Event::StormStarted { storm, list, members, trigger, newcomers, .. }] = &tenth.events[..] else {
+        panic!("{:?}", tenth.events);
+    };
+    assert_eq!(
+        (list.as_deref(), *members, *trigger, *newcomers),
+        (Some(ALL), MEMBERS, "conversation_newcomers", 10)
+    );
+    assert_eq!(tenth.storm.as_ref(), Some(storm));
+    let eleventh = site.send(&answer(10));
+    assert_eq!((eleventh.reason, eleventh.storm.as_ref()), (Reason::Storm, Some(storm)));
+    assert!(eleventh.events.is_empty(), "a storm is announced once");
+}
+
+#[test]
+fn newcomers_under_new_subjects_are_a_storm_of_the_list() {
+    let site = setup(&[(ALL, MEMBERS)]).build();
+    let decisions: Vec<Decision> = (0..20).map(|n| site.send(&Letter::new(&stranger(n), ALL))).collect();
+    assert!(decisions[..19].iter().all(|decision| decision.reason == Reason::Calm));
+    assert_eq!(started(&decisions[19]), Some("list_newcomers"));
+}
+
+#[test]
+fn people_who_know_the_list_go_on_under_other_subjects() {
+    let site = in_storm();
+    assert_eq!(site.send(&regular("Weekly report")).reason, Reason::Calm);
+    assert_eq!(site.send(&regular("Re: stop this").re(ROOT)).reason, Reason::Storm);
+    assert_eq!(site.send(&Letter::new("jo@example.org", ALL)).reason, Reason::Storm);
+}
+
+#[test]
+fn on_a_dear_list_everybody_waits_in_a_storm() {
+    let site = setup(&[(ALL, 1_000_000)]).build();
+    site.introduce(ALL, "regular@example.org");
+    for n in 0..10 {
+        site.send(&Letter::new(&stranger(n), ALL));
+    }
+    assert!(matches!(site.phase(ALL), Phase::Storm { .. }));
+    assert_eq!(site.send(&regular("Weekly report")).reason, Reason::Storm);
+}
+
+#[test]
+fn on_a_dear_list_a_newcomer_who_writes_twice_waits() {
+    let site = setup(&[(ALL, 1_000_000)]).build();
+    assert_eq!(site.send(&Letter::new("jo@example.org", ALL)).reason, Reason::Calm);
+    assert!(matches!(site.send(&Letter::new("jo@example.org", ALL)).reason, Reason::Suspicion { .. }));
+    let site = setup(&[(ALL, 300_000)]).build();
+    assert_eq!(site.send(&Letter::new("jo@example.org", ALL)).reason, Reason::Calm);
+    assert_eq!(site.send(&Letter::new("jo@example.org", ALL)).reason, Reason::Calm, "not dear");
+}
+
+#[test]
+fn a_tick_ends_a_storm_that_fell_quiet() {
+    let mut site = in_storm();
+    site.wait(HOUR);
+    assert_eq!(site.engine.tick(site.now), [], "quiet means longer than an hour");
+    site.wait(SECOND);
+    let events = site.engine.tick(site.now);
+    let [Event::StormEnded { list, held, copies_held, delivered, since, at, .. }] = &events[..] else {
+        panic!("{events:?}");
+    };
+    assert_eq!((list.as_str(), *held, *copies_held, *delivered), (ALL, 1, MEMBERS, 0));
+    assert_eq!((*since, *at), (START, site.now));
+    assert_eq!(site.phase(ALL), Phase::Cooling { until: START.after(HOUR).after(DAY) });
+    assert_eq!(site.engine.tick(site.now), [], "ended once");
+}
+
+#[test]
+fn so_does_a_post_and_it_says_so() {
+    let mut site = in_storm();
+    site.wait(HOUR + SECOND);
+    let decision = site.send(&regular("Weekly report"));
+    assert!(matches!(decision.events[..], [Event::StormEnded { .. }]), "{:?}", decision.events);
+    assert_eq!(decision.reason, Reason::Calm);
+}
+
+#[test]
+fn attempts_keep_a_storm_alive_and_people_who_pass_do_not() {
+    let mut site = in_storm();
+    for n in 20..23 {
+        site.wait(50 * MINUTE);
+        assert_eq!(site.send(&Letter::new(&stranger(n), ALL)).reason, Reason::Storm);
+        assert_eq!(site.engine.tick(site.now), []);
+    }
+    site.wait(50 * MINUTE);
+    assert_eq!(site.send(&regular("Weekly report")).reason, Reason::Calm);
+    site.wait(11 * MINUTE);
+    assert_eq!(site.engine.tick(site.now).len(), 1);
+}
+
+#[test]
+fn after_a_storm_its_conversation_stays_closed_to_newcomers() {
+    let mut site = in_storm();
+    site.wait(2 * HOUR);
+    site.engine.tick(site.now);
+    assert_eq!(site.send(&answer(30)).reason, Reason::Storm);
+    assert_eq!(site.send(&regular("Re: done").re(ROOT)).reason, Reason::Calm);
+    assert_eq!(site.send(&Letter::new("jo@example.org", ALL)).reason, Reason::Calm);
+    site.wait(DAY);
+    assert_eq!(site.phase(ALL), Phase::Calm);
+    assert_eq!(site.send(&answer(31)).reason, Reason::Calm);
+}
+
+#[test]
+fn a_small_spark_rekindles_it() {
+    let mut site = in_storm();
+    site.wait(2 * HOUR);
+    site.engine.tick(site.now);
+    // K is 10: half of that many newcomers within the hour.
+    for n in 40..44 {
+        assert_eq!(site.send(&Letter::new(&stranger(n), ALL)).reason, Reason::Calm);
+    }
+    assert_eq!(started(&site.send(&Letter::new(&stranger(44), ALL))), Some("rekindled"));
+    assert!(matches!(site.phase(ALL), Phase::Storm { since } if since == site.now));
+}
+
+#[test]
+fn a_young_list_is_judged_by_distinct_authors_alone() {
+    let mut young = setup(&[(ALL, MEMBERS)]);
+    young.age = 30 * DAY - SECOND;
+    let site = young.build();
+    for n in 0..19 {
+        assert_eq!(site.send(&answer(n)).reason, Reason::Calm);
+        assert_eq!(site.send(&Letter::new(&stranger(n + 100), ALL)).reason, Reason::Calm);
+    }
+    assert_eq!(started(&site.send(&answer(19))), Some("conversation_authors"));
+}
+
+#[test]
+fn a_young_list_that_is_dear_is_judged_from_the_first_day() {
+    let mut young = setup(&[(ALL, 1_000_000)]);
+    young.age = Duration::ZERO;
+    let site = young.build();
+    for n in 0..3 {
+        assert_eq!(site.send(&answer(n)).reason, Reason::Calm);
+    }
+    assert!(matches!(site.send(&answer(3)).reason, Reason::Suspicion { .. }));
+}
+
+#[test]
+fn automatic_mail_has_a_small_budget_and_is_counted_nowhere() {
+    let away = |n| answer(n).header("Auto-Submitted", "auto-replied");
+    let mut site = setup(&[(ALL, MEMBERS)]).build();
+    for n in 0..3 {
+        assert_eq!(site.send(&away(n)).reason, Reason::Calm);
+    }
+    for n in 3..40 {
+        let decision = site.send(&away(n));
+        assert_eq!((decision.action, decision.reason), (Action::Hold, Reason::Automatic));
+    }
+    assert_eq!(site.phase(ALL), Phase::Calm);
+    for n in 0..3 {
+        assert_eq!(site.send(&answer(n)).reason, Reason::Calm);
+    }
+    site.wait(HOUR);
+    assert_eq!(site.send(&away(50)).reason, Reason::Calm);
+
+    let site = in_storm();
+    assert_eq!(site.send(&away(50)).reason, Reason::Automatic);
+}
+
+#[test]
+fn a_storm_among_many_recipients_without_a_list() {
+    let mut site = setup(&[]).build();
+    let many = |n: u32| Letter::new(&stranger(n), "").with_people(0..60).re(ROOT);
+    for n in 0..19 {
+        assert_eq!(site.send(&many(n)).reason, Reason::Calm);
+    }
+    let tripped = site.send(&many(19));
+    assert_eq!((tripped.action.name(), tripped.reason), ("hold", Reason::Storm));
+    assert!(matches!(&tripped.events[..], [Event::StormStarted { list: None, members: 60, .. }]));
+    assert_eq!(site.send(&many(3)).reason, Reason::Storm, "whoever answers");
+    let elsewhere = Letter::new("jo@example.org", "").with_people(0..60);
+    assert_eq!(site.send(&elsewhere).reason, Reason::Calm);
+    site.wait(HOUR);
+    assert_eq!(site.send(&many(40)).reason, Reason::Storm);
+    site.wait(HOUR + SECOND);
+    assert_eq!(site.send(&many(41)).reason, Reason::Calm);
+}
+
+#[test]
+fn a_reload_keeps_what_was_counted() {
+    let setup = setup(&[(ALL, MEMBERS)]);
+    let site = setup.build();
+    for n in 0..9 {
+        site.send(&answer(n));
+    }
+    site.reload(&setup);
+    assert_eq!(started(&site.send(&answer(9))), Some("conversation_newcomers"));
+}
+
+#[test]
+fn a_reload_changes_the_thresholds_of_a_storm_under_way() {
+    let mut site = in_storm();
+    let mut setup = setup(&[(ALL, MEMBERS)]).policy(Policy { mode: Mode::Defer, ..holding() });
+    setup.policy.thresholds.quiet = 10 * MINUTE;
+    site.reload(&setup);
+    assert!(matches!(site.phase(ALL), Phase::Storm { .. }));
+    assert!(matches!(site.send(&answer(30)).action, Action::Defer { .. }));
+    site.wait(10 * MINUTE + SECOND);
+    assert_eq!(site.engine.tick(site.now).len(), 1);
+
+    // Lower thresholds count from the next message on, with what has been counted.
+    let site = self::setup(&[(ALL, MEMBERS)]).build();
+    for n in 0..5 {
+        site.send(&answer(n));
+    }
+    let mut setup = self::setup(&[(ALL, MEMBERS)]);
+    setup.policy.thresholds.storm_min = 6;
+    site.reload(&setup);
+    assert_eq!(started(&site.send(&answer(5))), Some("conversation_newcomers"));
+}
+
+#[test]
+fn a_list_that_left_and_came_back_is_still_in_its_storm() {
+    let site = in_storm();
+    site.reload(&setup(&[]));
+    assert_eq!(site.engine.storms(site.now), []);
+    site.reload(&setup(&[]));
+    site.reload(&setup(&[(ALL, MEMBERS)]));
+    assert!(matches!(site.phase(ALL), Phase::Storm { .. }));
+}
+
+/// Judged from the first day: an address of a pattern is a list from its first message on.
+fn pattern() -> Setup {
+    let mut setup = setup(&[("*-all@example.org", 100)]).policy(touchy(Mode::Hold));
+    setup.policy.thresholds.history = Duration::ZERO;
+    setup
+}
+
+#[test]
+fn addresses_of_a_pattern_have_a_state_each() {
+    let site = pattern().build();
+    site.open_storm("red-all@example.org");
+    assert!(matches!(site.phase("red-all@example.org"), Phase::Storm { .. }));
+    assert_eq!(site.send(&Letter::new("jo@example.org", "blue-all@example.org")).reason, Reason::Calm);
+    assert_eq!(site.send(&Letter::new("jo@example.org", "RED-all+x@example.org")).reason, Reason::Storm);
+}
+
+#[test]
+fn a_storm_on_an_address_of_a_pattern_outlives_a_reload() {
+    let setup = pattern();
+    let mut site = setup.build();
+    site.open_storm("red-all@example.org");
+    for _ in 0..3 {
+        site.reload(&setup);
+    }
+    assert!(matches!(site.phase("red-all@example.org"), Phase::Storm { .. }));
+    site.wait(HOUR + SECOND);
+    assert_eq!(site.engine.tick(site.now).len(), 1);
+}
+
+#[test]
+fn an_address_of_a_pattern_keeps_its_history_over_reloads() {
+    let mut setup = setup(&[("*-all@example.org", MEMBERS)]);
+    setup.age = Duration::ZERO;
+    let mut site = setup.build();
+    let answer = |n| Letter::new(&stranger(n), "red-all@example.org").re(ROOT);
+    assert_eq!(site.send(&answer(0)).reason, Reason::Calm);
+    for _ in 0..31 {
+        site.wait(DAY);
+        site.reload(&setup);
+    }
+    for n in 1..4 {
+        assert_eq!(site.send(&answer(n)).reason, Reason::Calm);
+    }
+    assert!(matches!(site.send(&answer(4)).reason, Reason::Suspicion { .. }), "a list of a month ago");
+}

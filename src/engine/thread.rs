@@ -1,0 +1,103 @@
+//! Which conversation a message belongs to.
+//!
+//! Any id that is known, the newest first; then the GUID of the Thread-Index; then, for a reply, the base
+//! subject on that list within a day. A message that answers something unseen starts the conversation it
+//! names, so that the next answer to it joins.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::keys::{Keys, Role};
+use crate::mail::Head;
+use crate::time::Timestamp;
+use crate::window::{Cache, CacheStats};
+
+/// Echoes of a storm come hours later, slow ones days later; after a week nobody answers any more.
+const ID_MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A subject without any id is weak evidence: two people write "Lunch" every week.
+const SUBJECT_MEMORY: Duration = Duration::from_secs(24 * 3600);
+
+/// What a message says of its conversation, as keys.
+pub(super) struct Traces {
+    /// Of its own Message-ID, unless it has none or Postfix made it up.
+    pub message_id: Option<u64>,
+    parents: SmallVec<[u64; 8]>,
+    thread_index: Option<u64>,
+    subject: Vec<u8>,
+    replies_by_subject: bool,
+}
+
+impl Traces {
+    pub fn read(head: &Head, queue_id: Option<&[u8]>, keys: &Keys) -> Self {
+        let subject = head.subject();
+        Self {
+            message_id: head.message_id(queue_id).map(|id| keys.bytes(Role::MessageId, id)),
+            parents: head.parent_ids().iter().map(|id| keys.bytes(Role::MessageId, id)).collect(),
+            thread_index: head.thread_index().map(|guid| keys.bytes(Role::ThreadIndex, &guid)),
+            replies_by_subject: subject.reply,
+            subject: subject.base.into_bytes(),
+        }
+    }
+}
+
+/// A thread, before it is told apart by list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Thread {
+    pub key: u64,
+    pub reply: bool,
+}
+
+/// The memory of ids and subjects: bounded, the oldest goes first.
+pub(super) struct Threads(Cache<u64>);
+
+impl Threads {
+    pub fn new(capacity: usize) -> Self {
+        Self(Cache::new(capacity))
+    }
+
+    pub fn stats(&self) -> CacheStats {
+        self.0.stats()
+    }
+
+    /// Finds the thread of a message to a list (`list_key` 0: to none) and remembers every trace of it.
+    /// `fallback` names a new thread that has no Message-ID.
+    pub fn join(&self, traces: &Traces, list_key: u64, fallback: u64, keys: &Keys, now: Timestamp) -> Thread {
+        let subject_key = (!traces.subject.is_empty())
+            .then(|| keys.combine(Role::Subject, &[list_key, keys.bytes(Role::Subject, &traces.subject)]));
+        let thread = self.find(traces, subject_key, fallback, now);
+
+        let ids = traces.message_id.iter().chain(&traces.parents).chain(&traces.thread_index);
+        for id in ids {
+            // What is known stays where it is: a message never moves another's conversation.
+            self.0.update(*id, now, ID_MEMORY, |known| known.unwrap_or(thread.key));
+        }
+        if let Some(subject) = subject_key {
+            self.0.update(subject, now, SUBJECT_MEMORY, |known| known.unwrap_or(thread.key));
+        }
+        thread
+    }
+
+    fn find(&self, traces: &Traces, subject_key: Option<u64>, fallback: u64, now: Timestamp) -> Thread {
+        let by_id = |id: &u64| self.0.get(*id, now, ID_MEMORY);
+        let joined =
+            traces.parents.iter().find_map(by_id).or_else(|| traces.thread_index.iter().find_map(by_id));
+        let replies = traces.replies_by_subject || !traces.parents.is_empty();
+        let own = traces.message_id.unwrap_or(fallback);
+        if let Some(key) = joined {
+            // A first message finds its own Thread-Index: on its second list, in its second part.
+            return Thread { key, reply: replies || key != own };
+        }
+        if !replies {
+            // Its answers may have come before it.
+            return Thread { key: by_id(&own).unwrap_or(own), reply: false };
+        }
+        let by_subject = subject_key
+            .filter(|_| traces.replies_by_subject)
+            .and_then(|subject| self.0.get(subject, now, SUBJECT_MEMORY));
+        // An answer to something unseen: the oldest id it names stands for it, or else its subject.
+        let unseen = traces.parents.last().copied().or(traces.thread_index).or(subject_key);
+        Thread { key: by_subject.or(unseen).unwrap_or(fallback), reply: true }
+    }
+}
