@@ -52,6 +52,7 @@ pub mod engine;
 pub mod journal;
 pub mod mail;
 pub mod milter;
+pub mod replay;
 pub mod storm;
 mod sync;
 pub mod time;

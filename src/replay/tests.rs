@@ -1,0 +1,73 @@
+//! The rule on generated storms and calm days. The bounds lie a little above what a hundred seeds gave
+//! (`cargo bench --bench rule` prints them), so that a change which lets more through is seen.
+
+use super::player::{Player, Tally};
+use super::scenario::{KINDS, Kind};
+use crate::storm::policy::Policy;
+
+/// Enough to see a change, few enough for every run of the tests.
+const SEEDS: u64 = 8;
+
+fn play(name: &str, seed: u64) -> Tally {
+    let kind = Kind::named(name).unwrap();
+    Player::play_scenario(&kind.generate(seed), &Policy::default())
+}
+
+/// Plays every seed and returns what was let through, sorted.
+fn delivered(name: &str) -> Vec<u64> {
+    let mut delivered: Vec<u64> = (0..SEEDS)
+        .map(|seed| {
+            let tally = play(name, seed);
+            assert_eq!(tally.delivered() + tally.held, tally.letters, "{name} {seed}: nothing is lost");
+            tally.delivered()
+        })
+        .collect();
+    delivered.sort_unstable();
+    delivered
+}
+
+fn median(sorted: &[u64]) -> u64 {
+    sorted[sorted.len() / 2]
+}
+
+#[test]
+fn nhs_2016_costs_at_most_four_messages() {
+    for name in ["nhs-2016", "nhs-known", "nhs-fuse"] {
+        let delivered = delivered(name);
+        assert!(delivered.last() <= Some(&4), "{name}: {delivered:?}");
+    }
+}
+
+#[test]
+fn other_storms_are_stopped_within_the_evidence() {
+    for (name, median_at_most, worst_at_most) in [
+        ("nhs-slow", 11, 19),
+        ("dhs-2007", 31, 36),
+        ("waves", 20, 30),
+        ("slow-burn", 30, 100),
+        ("regulars", 90, 125),
+        ("recall", 6, 6),
+    ] {
+        let delivered = delivered(name);
+        assert!(median(&delivered) <= median_at_most, "{name}: {delivered:?}");
+        assert!(delivered.last() <= Some(&worst_at_most), "{name}: {delivered:?}");
+    }
+}
+
+#[test]
+fn calm_days_stay_calm() {
+    for kind in KINDS.iter().filter(|kind| kind.is_calm() && kind.name != "calm-congratulation-5000") {
+        for seed in 0..SEEDS {
+            let tally = play(kind.name, seed);
+            assert_eq!(tally.storms, [], "{} {seed}", kind.name);
+            assert_eq!(tally.held, 0, "{} {seed}", kind.name);
+        }
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_day_again() {
+    let kind = Kind::named("nhs-2016").unwrap();
+    assert_eq!(kind.generate(5).posts, kind.generate(5).posts);
+    assert_ne!(kind.generate(5).posts, kind.generate(6).posts);
+}
