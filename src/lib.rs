@@ -46,7 +46,9 @@
 //! (`telemetry::gate`). Addresses appear only for lists, and for mail that is held (`quarantine::ledger`).
 #![forbid(unsafe_code)]
 
+mod account;
 pub mod clock;
+pub mod config;
 pub mod directory;
 pub mod engine;
 pub mod journal;

@@ -1,0 +1,366 @@
+//! What becalm objects to in Postfix's configuration, and why.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::facts::{Facts, Service, time};
+use super::milters::{
+    Milter, Relation, address_for_postfix, parse, recommended_entry, recommended_line, relation,
+};
+use super::{Finding, sites};
+use crate::config::{Config, ListenAddress, show_duration};
+
+/// Everything that was found out about Postfix, for this configuration of becalm.
+pub fn examine(facts: &Facts, config: &Config) -> Vec<Finding> {
+    let view = View { facts, config };
+    let mut found = Vec::new();
+    let mut covered = Vec::new();
+    let mut groups: BTreeMap<(&str, bool), Vec<&Service>> = BTreeMap::new();
+    for service in facts.smtpds() {
+        match view.coverage(service) {
+            Coverage::Judged(finding) => found.push(finding),
+            Coverage::Milters(list) => {
+                groups.entry((list, facts.chrooted(service))).or_default().push(service);
+            }
+        }
+    }
+    for ((list, chrooted), services) in &groups {
+        let (findings, sees_becalm) = view.milters(list, *chrooted, services);
+        found.extend(findings);
+        if sees_becalm {
+            covered.extend(services.iter().copied());
+        }
+    }
+    if facts.smtpds().next().is_none() {
+        let help = "is this the configuration folder of the right Postfix? --postfix-config DIR names it";
+        found.push(Finding::error("master.cf", "there is no smtpd service: becalm will see no mail", help));
+    }
+    found.extend(view.double_counting(&covered));
+    found.push(view.local_submission());
+    found.extend(view.process_limits(&covered));
+    found.extend(view.timeouts());
+    found.extend(view.queue_ids());
+    found.extend(view.exceptions_by_client());
+    found.extend(sites::examine(facts, config));
+    found
+}
+
+/// The sockets of becalm that some smtpd connects to, and whether that smtpd is chrooted.
+pub fn used_sockets(facts: &Facts, config: &Config) -> Vec<(ListenAddress, bool)> {
+    let view = View { facts, config };
+    let mut used = Vec::new();
+    for service in facts.smtpds() {
+        let chrooted = facts.chrooted(service);
+        for milter in parse(facts.effective(service, "smtpd_milters")) {
+            if let Relation::Becalm(socket) = view.relation(&milter, chrooted)
+                && !used.contains(&(socket.clone(), chrooted))
+            {
+                used.push((socket, chrooted));
+            }
+        }
+    }
+    used
+}
+
+struct View<'a> {
+    facts: &'a Facts,
+    config: &'a Config,
+}
+
+/// What can be said of a service before its milters are looked at.
+enum Coverage<'a> {
+    Judged(Finding),
+    Milters(&'a str),
+}
+
+impl<'a> View<'a> {
+    fn queue_directory(&self) -> &'a Path {
+        match self.facts.main("queue_directory") {
+            "" => Path::new("/var/spool/postfix"),
+            folder => Path::new(folder),
+        }
+    }
+
+    fn relation(&self, milter: &Milter, chrooted: bool) -> Relation {
+        relation(&milter.address, &self.config.listen.sockets, self.queue_directory(), chrooted)
+    }
+
+    fn coverage(&self, service: &'a Service) -> Coverage<'a> {
+        let title = service.title();
+        let value = |parameter| self.facts.effective(service, parameter);
+        if !value("smtpd_proxy_filter").is_empty() {
+            return Coverage::Judged(Finding::error(
+                title,
+                "a before-queue proxy (smtpd_proxy_filter): what becalm would hold is delivered all the same",
+                "let becalm filter the smtpd behind the proxy: there without `-o smtpd_milters=` and without \
+                 `no_milters`, here with `-o smtpd_milters=`; or use a milter or a content_filter instead of the proxy",
+            ));
+        }
+        let no_milters = value("receive_override_options").contains("no_milters");
+        let loopback = self.facts.loopback(service);
+        if no_milters && loopback {
+            return Coverage::Judged(Finding::ok(
+                title,
+                "takes mail back from a filter (no_milters): skipped",
+            ));
+        }
+        if no_milters {
+            return Coverage::Judged(Finding::warning(
+                title,
+                "mail that comes in here passes becalm by (receive_override_options = no_milters)",
+                "fine where only a filter delivers here; else remove `no_milters` from its options in master.cf",
+            ));
+        }
+        let list = value("smtpd_milters");
+        if list.is_empty() && loopback && service.overrides.contains_key("smtpd_milters") {
+            let message = "takes mail from this machine only, without milters: skipped";
+            return Coverage::Judged(Finding::ok(title, message));
+        }
+        Coverage::Milters(list)
+    }
+
+    /// What is wrong with one value of `smtpd_milters`; and whether becalm is in it.
+    fn milters(&self, list: &str, chrooted: bool, services: &[&Service]) -> (Vec<Finding>, bool) {
+        let titles: Vec<_> = services.iter().map(|service| service.title()).collect();
+        let topic = titles.join(", ");
+        let milters = parse(list);
+        let relations: Vec<_> = milters.iter().map(|milter| self.relation(milter, chrooted)).collect();
+        let is_becalm = |relation: &Relation| matches!(relation, Relation::Becalm(_));
+        let Some(at) = relations.iter().position(is_becalm) else {
+            return (vec![self.not_covered(topic, &milters, &relations, services)], false);
+        };
+        let mut found = Vec::new();
+        let behind: Vec<_> = milters.iter().skip(at + 1).map(|milter| milter.address.as_str()).collect();
+        if relations.iter().filter(|relation| is_becalm(relation)).count() > 1 {
+            let help = "name it once, at the end of smtpd_milters";
+            found.push(Finding::warning(
+                &topic,
+                "becalm is named more than once: mail is counted twice",
+                help,
+            ));
+        } else if !behind.is_empty() {
+            found.push(Finding::error(
+                &topic,
+                format!("becalm is not the last milter: mail that is held is never shown to {}", behind.join(", ")),
+                "move becalm to the end of smtpd_milters: a released message skips every later milter, such as a \
+                 virus scanner or a signer",
+            ));
+        }
+        if let Some(milter) = milters.get(at) {
+            found.extend(self.settings(&topic, milter));
+        }
+        if found.is_empty() {
+            found.push(Finding::ok(
+                &topic,
+                "becalm is the last milter, and Postfix goes on without it if it must",
+            ));
+        }
+        (found, true)
+    }
+
+    fn not_covered(
+        &self,
+        topic: String,
+        milters: &[Milter],
+        relations: &[Relation],
+        services: &[&Service],
+    ) -> Finding {
+        let sockets = &self.config.listen.sockets;
+        for (milter, relation) in milters.iter().zip(relations) {
+            match relation {
+                Relation::OutsideChroot(socket) => {
+                    let address = address_for_postfix(socket, self.queue_directory());
+                    let help = if address == socket.as_postfix_writes_it() {
+                        format!(
+                            "let becalm listen below {}, which smtpd sees; or turn the chroot off (fifth column of master.cf)",
+                            self.queue_directory().display()
+                        )
+                    } else {
+                        format!("write `{address}`, relative to the queue directory")
+                    };
+                    let message = format!("a chrooted smtpd does not see `{}`", milter.address);
+                    return Finding::error(topic, message, help);
+                }
+                Relation::Misnamed => {
+                    let message = format!("`{}` does not lead to becalm", milter.address);
+                    let listens: Vec<_> = sockets.iter().map(ToString::to_string).collect();
+                    let entry =
+                        sockets.first().map(|socket| address_for_postfix(socket, self.queue_directory()));
+                    let help = format!(
+                        "becalm listens on {}: write {}",
+                        listens.join(", "),
+                        recommended_entry(&entry.unwrap_or_default())
+                    );
+                    return Finding::error(topic, message, help);
+                }
+                Relation::Becalm(_) | Relation::Other => {}
+            }
+        }
+        let others: Vec<&str> = milters.iter().map(|milter| milter.address.as_str()).collect();
+        let line = recommended_line(sockets, self.queue_directory(), &others);
+        let own = services.iter().any(|service| service.overrides.contains_key("smtpd_milters"));
+        let help = if own {
+            format!(
+                "master.cf sets smtpd_milters for this service: remove that option, or let it say\n{line}"
+            )
+        } else {
+            format!("main.cf:\n{line}")
+        };
+        Finding::error(topic, "smtpd without becalm: mail that comes in here is not seen", help)
+    }
+
+    /// What happens to mail when becalm does not answer.
+    fn settings(&self, topic: &str, milter: &Milter) -> Vec<Finding> {
+        let own = |name: &str| milter.settings.get(name).map(String::as_str);
+        let value = |name: &str| own(name).unwrap_or_else(|| self.facts.main(&format!("milter_{name}")));
+        let help = || format!("in smtpd_milters: {}", recommended_entry(&milter.address));
+        let mut found = Vec::new();
+        let action = value("default_action");
+        if action != "accept" {
+            let action = if action.is_empty() { "tempfail" } else { action };
+            let message =
+                format!("when becalm does not answer, mail is not accepted (default_action={action})");
+            found.push(Finding::error(topic, message, help()));
+        }
+        // A stopped becalm makes every new session wait that long (connect, command), or every message (content).
+        let limits = [("connect_timeout", 10), ("command_timeout", 10), ("content_timeout", 60)];
+        let slow: Vec<_> = limits
+            .into_iter()
+            .filter(|(name, most)| time(value(name)).is_none_or(|seconds| seconds > *most))
+            .map(|(name, _)| format!("{name}={}", value(name)))
+            .collect();
+        if !slow.is_empty() {
+            let message = format!("when becalm hangs, every session waits for long ({})", slow.join(", "));
+            found.push(Finding::warning(topic, message, help()));
+        }
+        if value("protocol").parse::<u32>().is_ok_and(|version| version < 6) {
+            let message = format!("milter protocol {}: more packets for every message", value("protocol"));
+            found.push(Finding::warning(
+                topic,
+                message,
+                "remove `milter_protocol` from main.cf: 6 is the default",
+            ));
+        }
+        found
+    }
+
+    /// A content filter gives mail back: becalm must not see it a second time.
+    fn double_counting(&self, covered: &[&Service]) -> Vec<Finding> {
+        let filter = |service: &Service| !self.facts.effective(service, "content_filter").is_empty();
+        if !self.facts.smtpds().any(filter) {
+            return Vec::new();
+        }
+        let returns = covered.iter().filter(|service| self.facts.loopback(service) && !filter(service));
+        returns
+            .map(|service| {
+                Finding::warning(
+                    service.title(),
+                    "mail that the content filter gives back is counted a second time",
+                    "master.cf, for this service: -o receive_override_options=no_milters",
+                )
+            })
+            .collect()
+    }
+
+    fn local_submission(&self) -> Finding {
+        let list = self.facts.main("non_smtpd_milters");
+        // cleanup runs chrooted on some systems: either reading of the path will do here.
+        let sees = |milter: &Milter| {
+            [true, false]
+                .iter()
+                .any(|chrooted| matches!(self.relation(milter, *chrooted), Relation::Becalm(_)))
+        };
+        let message = if parse(list).iter().any(sees) {
+            "mail of the local sendmail command is seen, too"
+        } else {
+            "mail of the local sendmail command is not seen (non_smtpd_milters): usual, unless people write with it"
+        };
+        Finding::ok("main.cf", message)
+    }
+
+    fn process_limits(&self, covered: &[&Service]) -> Option<Finding> {
+        if covered.is_empty() {
+            return None;
+        }
+        let most = self.config.listen.max_connections as u64;
+        let topic = "master.cf";
+        let endless: Vec<_> =
+            covered.iter().filter(|service| self.facts.processes(service).is_none()).collect();
+        if !endless.is_empty() {
+            let titles: Vec<_> = endless.iter().map(|service| service.title()).collect();
+            return Some(Finding::warning(
+                topic,
+                format!(
+                    "{} may have any number of processes (maxproc 0); becalm takes {most} connections",
+                    titles.join(", ")
+                ),
+                "set a number in the seventh column of master.cf",
+            ));
+        }
+        // One connection for each process, and one for pickup's mail where non_smtpd_milters is set.
+        let local = u64::from(!self.facts.main("non_smtpd_milters").is_empty());
+        let sum: u64 = covered
+            .iter()
+            .filter_map(|service| self.facts.processes(service))
+            .fold(local, u64::saturating_add);
+        if sum <= most {
+            let message = format!("at most {sum} smtpd processes; becalm takes {most} connections");
+            return Some(Finding::ok(topic, message));
+        }
+        let message = format!(
+            "up to {sum} smtpd processes, but becalm takes {most} connections: mail of the others passes it by"
+        );
+        Some(Finding::warning(topic, message, format!("becalm.toml: [listen] max_connections = {sum}")))
+    }
+
+    fn timeouts(&self) -> Vec<Finding> {
+        let Some(smtpd) = time(self.facts.main("smtpd_timeout")) else { return Vec::new() };
+        let listen = &self.config.listen;
+        let waits = [("idle_timeout", listen.idle_timeout), ("message_timeout", listen.message_timeout)];
+        waits
+            .into_iter()
+            .filter(|(_, wait)| wait.as_secs() < smtpd)
+            .map(|(name, wait)| {
+                let wait = show_duration(wait);
+                let message = format!(
+                    "a client may pause for {smtpd}s (smtpd_timeout), but becalm hangs up after {wait}"
+                );
+                Finding::warning(
+                    "main.cf",
+                    message,
+                    format!("becalm.toml: [listen] {name} = \"{}s\"", smtpd.saturating_mul(2)),
+                )
+            })
+            .collect()
+    }
+
+    fn queue_ids(&self) -> Option<Finding> {
+        if self.facts.main("enable_long_queue_ids") == "yes" {
+            return None;
+        }
+        let message =
+            "short queue ids are used again: a release could reach another message than the one held";
+        let help = "main.cf: enable_long_queue_ids = yes";
+        Some(if self.config.enforces() {
+            Finding::error("main.cf", message, help)
+        } else {
+            Finding::warning("main.cf", message, help)
+        })
+    }
+
+    fn exceptions_by_client(&self) -> Option<Finding> {
+        let maps = self.facts.main("smtpd_milter_maps");
+        (!maps.is_empty()).then(|| {
+            let message = format!("smtpd_milter_maps ({maps}) replaces the milters for some clients");
+            Finding::warning(
+                "main.cf",
+                message,
+                "see that becalm is last in every result, and DISABLE is meant",
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "examine_tests.rs"]
+mod tests;

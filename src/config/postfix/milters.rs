@@ -1,0 +1,191 @@
+//! `smtpd_milters`: its entries, and which of them is becalm.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Component, Path, PathBuf};
+
+use super::facts::elements;
+use crate::config::ListenAddress;
+
+/// One milter of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Milter {
+    /// `unix:becalm/becalm.sock`, `inet:localhost:8891`.
+    pub address: String,
+    /// `default_action=accept` and the like.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// How a milter's address relates to becalm's sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Relation {
+    /// Leads to this socket.
+    Becalm(ListenAddress),
+    /// Meant for this socket, but a chrooted smtpd looks for it elsewhere.
+    OutsideChroot(ListenAddress),
+    /// By its name meant for becalm, which listens elsewhere.
+    Misnamed,
+    /// Another milter.
+    Other,
+}
+
+/// The entries of `smtpd_milters` or `non_smtpd_milters`.
+pub(super) fn parse(list: &str) -> Vec<Milter> {
+    elements(list).into_iter().map(milter).collect()
+}
+
+fn milter(element: &str) -> Milter {
+    let inner = element.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let Some(inner) = inner else {
+        return Milter { address: element.to_owned(), settings: BTreeMap::new() };
+    };
+    // `name = value` may have blanks around the sign: divide at commas first, and at blanks for the rest.
+    let joined = inner.replace(" =", "=").replace("= ", "=");
+    let mut parts = elements(&joined).into_iter();
+    let address = parts.next().unwrap_or_default().to_owned();
+    let settings = parts
+        .filter_map(|part| part.trim_matches(['{', '}']).trim().split_once('='))
+        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+        .collect();
+    Milter { address, settings }
+}
+
+/// What `address` leads to, for an smtpd that runs in `queue_directory`, chrooted there or not.
+pub(super) fn relation(
+    address: &str,
+    sockets: &[ListenAddress],
+    queue_directory: &Path,
+    chrooted: bool,
+) -> Relation {
+    let named = || if address.contains("becalm") { Relation::Misnamed } else { Relation::Other };
+    let Some((kind, rest)) = address.split_once(':') else { return named() };
+    match kind {
+        "unix" | "local" => {
+            let find = |path: &Path| {
+                let path = plain(path);
+                let is_it =
+                    |socket: &&ListenAddress| matches!(socket, ListenAddress::Unix(at) if plain(at) == path);
+                sockets.iter().find(is_it).cloned()
+            };
+            let relative = rest.trim_start_matches('/');
+            let seen = if chrooted { queue_directory.join(relative) } else { queue_directory.join(rest) };
+            if let Some(socket) = find(&seen) {
+                return Relation::Becalm(socket);
+            }
+            find(Path::new(rest)).map_or_else(named, Relation::OutsideChroot)
+        }
+        "inet" => {
+            let Some((host, port)) = rest.rsplit_once(':') else { return named() };
+            let host = host.trim_matches(['[', ']']);
+            let is_it = |socket: &&ListenAddress| match socket {
+                ListenAddress::Inet { host: bound, port: number } => {
+                    port.parse() == Ok(*number) && (bound.is_unspecified() || same_host(host, *bound))
+                }
+                ListenAddress::Unix(_) => false,
+            };
+            sockets.iter().find(is_it).cloned().map_or_else(named, Relation::Becalm)
+        }
+        _ => named(),
+    }
+}
+
+fn same_host(host: &str, bound: IpAddr) -> bool {
+    (host == "localhost" && bound.is_loopback()) || host.parse() == Ok(bound)
+}
+
+/// `path` without `.` and doubled slashes.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|part| *part != Component::CurDir).collect()
+}
+
+/// becalm's address as smtpd must write it: relative to the queue directory where the socket is in there, since that
+/// is right with a chroot and without.
+pub(super) fn address_for_postfix(socket: &ListenAddress, queue_directory: &Path) -> String {
+    match socket {
+        ListenAddress::Unix(path) => match path.strip_prefix(queue_directory) {
+            Ok(relative) => format!("unix:{}", relative.display()),
+            Err(_) => socket.as_postfix_writes_it(),
+        },
+        ListenAddress::Inet { .. } => socket.as_postfix_writes_it(),
+    }
+}
+
+/// becalm's entry with the settings that keep mail flowing when becalm does not.
+pub(super) fn recommended_entry(address: &str) -> String {
+    format!(
+        "{{ {address}, default_action=accept, connect_timeout=2s, command_timeout=5s, content_timeout=10s }}"
+    )
+}
+
+/// The line of main.cf that leads mail to becalm, after the milters that are there already.
+pub fn recommended_line(sockets: &[ListenAddress], queue_directory: &Path, others: &[&str]) -> String {
+    let address = sockets.first().map_or_else(
+        || "unix:becalm/becalm.sock".to_owned(),
+        |socket| address_for_postfix(socket, queue_directory),
+    );
+    let mut entries: Vec<String> = others.iter().map(|other| (*other).to_owned()).collect();
+    entries.push(recommended_entry(&address));
+    format!("smtpd_milters = {}", entries.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sockets() -> Vec<ListenAddress> {
+        vec![
+            ListenAddress::Unix(PathBuf::from("/var/spool/postfix/becalm/becalm.sock")),
+            ListenAddress::Inet { host: "127.0.0.1".parse().unwrap(), port: 8890 },
+        ]
+    }
+
+    fn seen(address: &str, chrooted: bool) -> Relation {
+        relation(address, &sockets(), Path::new("/var/spool/postfix"), chrooted)
+    }
+
+    #[test]
+    fn entries_have_settings() {
+        let milters = parse(
+            "inet:localhost:8891, { unix:becalm/becalm.sock, default_action = accept, connect_timeout=2s }",
+        );
+        assert_eq!(milters.len(), 2);
+        assert_eq!(milters[0].address, "inet:localhost:8891");
+        assert_eq!(milters[1].address, "unix:becalm/becalm.sock");
+        assert_eq!(milters[1].settings.get("default_action").map(String::as_str), Some("accept"));
+        assert_eq!(milters[1].settings.get("connect_timeout").map(String::as_str), Some("2s"));
+        assert_eq!(parse("{}")[0].address, "");
+        assert_eq!(parse("{ä")[0].address, "{ä");
+    }
+
+    #[test]
+    fn a_chroot_changes_what_a_path_means() {
+        let socket = sockets().remove(0);
+        assert_eq!(seen("unix:becalm/becalm.sock", true), Relation::Becalm(socket.clone()));
+        assert_eq!(seen("unix:./becalm//becalm.sock", false), Relation::Becalm(socket.clone()));
+        assert_eq!(seen("unix:/becalm/becalm.sock", true), Relation::Becalm(socket.clone()));
+        let absolute = "unix:/var/spool/postfix/becalm/becalm.sock";
+        assert_eq!(seen(absolute, false), Relation::Becalm(socket.clone()));
+        assert_eq!(seen(absolute, true), Relation::OutsideChroot(socket));
+        assert_eq!(seen("unix:/becalm/becalm.sock", false), Relation::Misnamed);
+        assert_eq!(seen("unix:opendkim/opendkim.sock", true), Relation::Other);
+    }
+
+    #[test]
+    fn hosts_have_several_names() {
+        for address in ["inet:localhost:8890", "inet:127.0.0.1:8890"] {
+            assert_eq!(seen(address, true), Relation::Becalm(sockets().remove(1)), "{address}");
+        }
+        for address in ["inet:localhost:8891", "inet:10.0.0.1:8890", "inet:8890", "x"] {
+            assert_eq!(seen(address, true), Relation::Other, "{address}");
+        }
+    }
+
+    #[test]
+    fn the_line_to_paste_keeps_other_milters() {
+        assert_eq!(
+            recommended_line(&sockets(), Path::new("/var/spool/postfix"), &["inet:localhost:8891"]),
+            "smtpd_milters = inet:localhost:8891, { unix:becalm/becalm.sock, default_action=accept, \
+             connect_timeout=2s, command_timeout=5s, content_timeout=10s }"
+        );
+    }
+}
