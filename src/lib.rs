@@ -43,10 +43,11 @@
 //!
 //! Every event about a message has its queue id in the field `queue_id`. A storm does not flood the log: above
 //! sixty lines a minute, lines about single messages are counted and reported as a sum
-//! (`telemetry::gate`). Addresses appear only for lists, and for mail that is held (`quarantine::ledger`).
+//! ([`telemetry::gate`]). Addresses appear only for lists, and for mail that is held ([`quarantine::ledger`]).
 #![forbid(unsafe_code)]
 
 mod account;
+pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod directory;
@@ -54,8 +55,10 @@ pub mod engine;
 pub mod journal;
 pub mod mail;
 pub mod milter;
+pub mod quarantine;
 pub mod replay;
 pub mod storm;
 mod sync;
+pub mod telemetry;
 pub mod time;
 pub mod window;

@@ -1,0 +1,220 @@
+//! The words of the admin socket. The command line prints these very types with `--json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::counters::Counts;
+
+/// Longest request line, in bytes.
+pub const MAX_REQUEST: usize = 4096;
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How is the daemon?
+    Status {},
+    /// Which lists does it know?
+    Lists {},
+    /// Which storms and suspicions are there?
+    Storms {},
+}
+
+/// The reply.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// To `status`.
+    Status(Box<Status>),
+    /// To `lists`.
+    Lists(Lists),
+    /// To `storms`.
+    Storms(Storms),
+    /// The request was refused.
+    Error {
+        /// Why, for a person.
+        message: String,
+    },
+}
+
+/// How the daemon is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// becalm's version.
+    pub version: String,
+    /// This node's name.
+    pub node: String,
+    /// The time by the daemon's clock, RFC 3339.
+    pub now: String,
+    /// When it started, RFC 3339.
+    pub started: String,
+    /// Everything is put to observe.
+    pub observing: bool,
+    /// It takes no new sessions any more.
+    pub draining: bool,
+    /// The configuration file in force; none: defaults.
+    pub config: Option<String>,
+    /// The last reload: `ok`, or why it changed nothing; none: there was none.
+    pub reload: Option<String>,
+    /// Where it listens.
+    pub listening: Vec<String>,
+    /// Milter connections now.
+    pub connections: usize,
+    /// Milter connections at most.
+    pub max_connections: usize,
+    /// Counts since the start.
+    pub counts: Counts,
+    /// Lists known.
+    pub lists: usize,
+    /// Lists in a storm now.
+    pub storms: usize,
+    /// Lists cooling after one.
+    pub cooling: usize,
+    /// Sources of the directory.
+    pub sources: Vec<Source>,
+    /// The bounded tables.
+    pub tables: Vec<TableUse>,
+    /// What is remembered only until the process ends.
+    pub memory_only: bool,
+}
+
+/// A source of the directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// A file, or the configuration.
+    pub name: String,
+    /// Lists it names.
+    pub lists: u64,
+    /// Members it names.
+    pub members: u64,
+    /// When it was read, RFC 3339.
+    pub read_at: String,
+    /// Age of what was read, in seconds.
+    pub age_s: u64,
+    /// Why its last good content is still in use.
+    pub stale: Option<String>,
+    /// What was odd about it.
+    pub warnings: Vec<String>,
+}
+
+/// Occupancy of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableUse {
+    /// What it keeps.
+    pub name: String,
+    /// Places taken.
+    pub occupied: usize,
+    /// Places.
+    pub capacity: usize,
+    /// Entries that had to go for others.
+    pub evictions: u64,
+    /// Entries that found no place.
+    pub refused: u64,
+    /// Memory, taken at start.
+    pub bytes: usize,
+}
+
+/// The lists, the largest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lists {
+    /// Each list.
+    pub lists: Vec<ListInfo>,
+}
+
+/// A list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListInfo {
+    /// Its address.
+    pub address: String,
+    /// Mailboxes it reaches.
+    pub members: u64,
+    /// Its class.
+    pub class: Option<String>,
+    /// What is done with a storm's mail.
+    pub mode: String,
+    /// A list for emergencies.
+    pub never_hold: bool,
+    /// Where it came from.
+    pub origin: String,
+    /// `calm`, `storm` or `cooling`.
+    pub phase: String,
+    /// What an operator should know: it has no history yet, its tests are limited.
+    pub note: Option<String>,
+}
+
+/// Storms and suspicions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Storms {
+    /// Lists that are in a storm or cool after one.
+    pub open: Vec<OpenList>,
+    /// Storms since the start, the latest first.
+    pub storms: Vec<StormRecord>,
+    /// Messages under suspicion that wait, the latest first; at most 1,000.
+    pub suspicions: Vec<HeldInfo>,
+}
+
+/// A list that is not calm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpenList {
+    /// Its address.
+    pub list: String,
+    /// Mailboxes it reaches.
+    pub members: u64,
+    /// `storm` or `cooling`.
+    pub phase: String,
+    /// The storm's name.
+    pub storm: Option<String>,
+    /// Since when there is a storm, or until when the list cools; RFC 3339.
+    pub time: String,
+    /// The last message that was stopped.
+    pub last_attempt: String,
+    /// Messages stopped.
+    pub held: u64,
+    /// Their copies.
+    pub copies_held: u64,
+    /// Messages passed.
+    pub delivered: u64,
+}
+
+/// A storm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StormRecord {
+    /// Its name, as in the header of its mail.
+    pub storm: String,
+    /// The list; none: a message to many recipients.
+    pub list: Option<String>,
+    /// Mailboxes that a message reaches.
+    pub members: u64,
+    /// What tripped.
+    pub trigger: String,
+    /// RFC 3339.
+    pub started: String,
+    /// RFC 3339; none while it lasts.
+    pub ended: Option<String>,
+    /// Messages stopped, once it has ended.
+    pub held: u64,
+    /// Their copies.
+    pub copies_held: u64,
+    /// Messages passed while it lasted.
+    pub delivered: u64,
+}
+
+/// A message that is held, or would be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeldInfo {
+    /// Postfix's queue id.
+    pub queue_id: String,
+    /// The list.
+    pub list: Option<String>,
+    /// Who wrote it.
+    pub author: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// Mailboxes that it would reach.
+    pub copies: u64,
+    /// RFC 3339.
+    pub since: String,
+    /// When it would go, RFC 3339; none: a storm came of it, it stays.
+    pub until: Option<String>,
+    /// False: the list is only observed, the message was delivered.
+    pub held: bool,
+}

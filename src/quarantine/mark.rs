@@ -1,0 +1,167 @@
+//! The header field that list mail carries: which storm, which verdict, and a code that only this site can
+//! make.
+//!
+//! ```text
+//! X-Becalm: v=1; node=mx1; id=4XyZ1a2b3c; verdict=hold; reason=storm; storm=20161114T083012Z-3f2a;
+//!     t=1479112212; mac=0f5c…
+//! ```
+//!
+//! Whoever releases or returns a held message checks the code first, so that nobody can have mail that is not
+//! becalm's acted upon by writing a header. The queue id is part of it: a mark copied to another message is
+//! worth nothing there.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::time::Timestamp;
+
+/// Name of the header field.
+pub const HEADER: &str = "X-Becalm";
+
+/// The first 16 bytes of HMAC-SHA256 are kept; 128 bits cannot be guessed.
+const MAC_BYTES: usize = 16;
+
+/// Longest field value that [`Marker::verify`] looks at. Ours are below 400 bytes.
+const MAX_VALUE: usize = 1024;
+
+/// Makes and checks marks with the site's key.
+#[derive(Clone)]
+pub struct Marker {
+    mac: Hmac<Sha256>,
+    node: String,
+}
+
+/// What a mark says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Postfix's queue id.
+    pub queue_id: String,
+    /// What was done: `accept`, `hold`, `strip`.
+    pub verdict: String,
+    /// Why: `calm`, `suspicion`, `automatic`, `storm`, `limit`, `exempt`.
+    pub reason: String,
+    /// The storm's name; `-` where there is none.
+    pub storm: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Marker {
+    /// With the site's secret key and this node's name. Letters, digits, `.`, `_` and `-` of the name are
+    /// kept.
+    pub fn new(key: &[u8; 32], node: &str) -> Self {
+        let mac = Hmac::new_from_slice(key).expect("HMAC takes keys of any length");
+        Self { mac, node: plain(node) }
+    }
+
+    /// The value of the header field.
+    pub fn value(&self, mark: &Mark) -> String {
+        let text = format!(
+            "v=1; node={}; id={}; verdict={}; reason={}; storm={}; t={}",
+            self.node,
+            plain(&mark.queue_id),
+            plain(&mark.verdict),
+            plain(&mark.reason),
+            plain(&mark.storm),
+            mark.at.as_secs()
+        );
+        let code = self.code(&text);
+        format!("{text}; mac={code}")
+    }
+
+    /// Reads a field value. None unless it was made with this key; the caller compares the queue id.
+    pub fn verify(&self, value: &str) -> Option<Mark> {
+        let value: String =
+            value.get(..value.len().min(MAX_VALUE))?.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (text, code) = value.rsplit_once("; mac=")?;
+        let code = decode_hex(code)?;
+        let mut mac = self.mac.clone();
+        mac.update(text.as_bytes());
+        // Compares in constant time.
+        mac.verify_truncated_left(&code).ok()?;
+        let field = |name: &str| {
+            text.split("; ").find_map(|part| part.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+        };
+        Some(Mark {
+            queue_id: field("id")?,
+            verdict: field("verdict")?,
+            reason: field("reason")?,
+            storm: field("storm")?,
+            at: Timestamp::from_millis(field("t")?.parse::<u64>().ok()?.saturating_mul(1000)),
+        })
+    }
+
+    fn code(&self, text: &str) -> String {
+        let mut mac = self.mac.clone();
+        mac.update(text.as_bytes());
+        let code = mac.finalize().into_bytes();
+        code.iter().take(MAC_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Only what can stand in a field without quoting; at most 128 characters.
+fn plain(text: &str) -> String {
+    let kept: String = text
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        .take(128)
+        .collect();
+    if kept.is_empty() { "-".to_owned() } else { kept }
+}
+
+/// Exactly [`MAC_BYTES`] bytes in hexadecimal.
+fn decode_hex(text: &str) -> Option<[u8; MAC_BYTES]> {
+    let mut bytes = [0; MAC_BYTES];
+    if text.len() != 2 * MAC_BYTES || !text.is_ascii() {
+        return None;
+    }
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark() -> Mark {
+        Mark {
+            queue_id: "4XyZ1a2b3c".to_owned(),
+            verdict: "hold".to_owned(),
+            reason: "storm".to_owned(),
+            storm: "20161114T083012Z-3f2a".to_owned(),
+            at: Timestamp::from_millis(1_479_112_212_000),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let marker = Marker::new(&[7; 32], "mx1.example.org");
+        let value = marker.value(&mark());
+        assert_eq!(marker.verify(&value), Some(mark()));
+        assert_eq!(marker.verify(&value.replace("; storm", ";\n\tstorm")), Some(mark()), "folded on the way");
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let marker = Marker::new(&[7; 32], "mx1");
+        let value = marker.value(&mark());
+        assert_eq!(Marker::new(&[8; 32], "mx1").verify(&value), None, "another site's key");
+        assert_eq!(marker.verify(&value.replace("4XyZ1a2b3c", "4XyZ1a2b3d")), None, "another message");
+        assert_eq!(marker.verify(&value[..value.len() - 2]), None, "a shortened code");
+        assert_eq!(marker.verify("v=1; mac="), None);
+        assert_eq!(marker.verify(""), None);
+        assert_eq!(marker.verify(&"ä".repeat(600)), None, "long, and cut inside a character");
+    }
+
+    #[test]
+    fn nothing_can_be_smuggled_into_a_field() {
+        let marker = Marker::new(&[7; 32], "mx 1; id=forged\r\nBcc: all");
+        let value = marker.value(&Mark { queue_id: "A; verdict=accept".to_owned(), ..mark() });
+        let read = marker.verify(&value).expect("made with this key");
+        assert_eq!(read.queue_id, "Averdictaccept");
+        assert_eq!(read.verdict, "hold");
+        assert!(!value.contains(['\r', '\n']));
+    }
+}

@@ -1,0 +1,4 @@
+//! Mail on hold: the header by which becalm knows its own.
+
+pub mod ledger;
+pub mod mark;

@@ -1,0 +1,70 @@
+//! What the daemon counts of its own work. Each count only grows; `becalm status` shows them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// Shared by all sessions.
+        #[derive(Default)]
+        pub struct Counters { $($(#[$doc])* pub $name: Counter),+ }
+
+        /// The counts at one moment.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        pub struct Counts { $($(#[$doc])* pub $name: u64),+ }
+
+        impl Counters {
+            /// Reads every count.
+            pub fn read(&self) -> Counts {
+                Counts { $($name: self.$name.get()),+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections that were taken.
+    connections_accepted,
+    /// Connections that were closed at once, because there were too many.
+    connections_refused,
+    /// Sessions that ended in a protocol error or a time-out.
+    sessions_failed,
+    /// Messages whose DATA was seen.
+    messages,
+    /// Of these, messages whose headers were read.
+    watched,
+    /// Watched messages that were aborted before their end: somebody else refused them, or the peer left.
+    watched_unfinished,
+    /// Watched messages that passed untouched.
+    passed,
+    /// Watched messages that would have been stopped, had their list been enforced.
+    observed,
+    /// Messages put on hold.
+    held,
+    /// Messages answered with 5xx.
+    rejected,
+    /// Messages answered with 4xx.
+    deferred,
+    /// Messages thrown away.
+    discarded,
+    /// Messages that lost a list recipient.
+    stripped,
+    /// Messages that were accepted because becalm itself failed.
+    failed_open,
+}
+
+/// One count.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn add_one(&self) {
+        // Relaxed: a count orders nothing.
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
