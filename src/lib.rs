@@ -50,6 +50,7 @@ mod account;
 pub mod admin;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod directory;
 pub mod engine;
 pub mod journal;

@@ -1,0 +1,197 @@
+//! Answers to the admin socket.
+
+use std::sync::Arc;
+
+use super::Daemon;
+use crate::admin::api::{
+    HeldInfo, ListInfo, Lists, OpenList, Reply, Request, Source, Status, Storms, TableUse,
+};
+use crate::engine::WatchedList;
+use crate::quarantine::ledger::Held;
+use crate::storm::policy::Mode;
+use crate::storm::state::Phase;
+use crate::time::Timestamp;
+use crate::window::TableStats;
+
+/// Suspicions in one reply; more are a storm, or soon will be.
+const MAX_SUSPICIONS: usize = 1000;
+
+impl Daemon {
+    /// The reply to a request.
+    pub fn answer(&self, request: &Request) -> Reply {
+        match request {
+            Request::Status {} => Reply::Status(Box::new(self.status())),
+            Request::Lists {} => Reply::Lists(self.lists()),
+            Request::Storms {} => Reply::Storms(self.storms()),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        let world = shared.engine.world();
+        let storms = shared.engine.storms(now);
+        let in_storm = storms.iter().filter(|storm| matches!(storm.phase, Phase::Storm { .. })).count();
+        let standing = self.standing();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: standing.config.state.node.clone(),
+            now: now.rfc3339(),
+            started: self.started.rfc3339(),
+            observing: shared.engine.is_observing(),
+            draining: shared.is_draining(),
+            config: self.config_path.as_ref().map(|path| path.display().to_string()),
+            reload: standing.reload.clone(),
+            listening: self.listening.clone(),
+            connections: shared.sessions(),
+            max_connections: shared.max_connections(),
+            counts: shared.counters.read(),
+            lists: world.snapshot.lists().len(),
+            storms: in_storm,
+            cooling: storms.len() - in_storm,
+            sources: world
+                .snapshot
+                .sources()
+                .iter()
+                .map(|source| Source {
+                    name: source.name.clone(),
+                    lists: source.lists,
+                    members: source.members,
+                    read_at: source.read_at.rfc3339(),
+                    age_s: now.since(source.read_at).as_secs(),
+                    stale: source.stale.clone(),
+                    warnings: source.warnings.clone(),
+                })
+                .collect(),
+            tables: self.tables(),
+            memory_only: true,
+        }
+    }
+
+    fn tables(&self) -> Vec<TableUse> {
+        let tables = self.shared.engine.tables();
+        let (conversations, recipients) = (tables.conversations, tables.recipients);
+        let (known, ids) = (tables.known_authors, tables.message_ids);
+        let slots = |name: &str, stats: TableStats| TableUse {
+            name: name.to_owned(),
+            occupied: stats.occupied,
+            capacity: stats.capacity,
+            evictions: stats.evictions,
+            refused: stats.refused,
+            bytes: stats.bytes,
+        };
+        // These always make room.
+        let entries = |name: &str, occupied, capacity, evictions, bytes| TableUse {
+            name: name.to_owned(),
+            occupied,
+            capacity,
+            evictions,
+            refused: 0,
+            bytes,
+        };
+        vec![
+            slots("conversations", conversations),
+            slots("recipients", recipients),
+            entries("known authors", known.occupied, known.capacity, known.evictions, known.bytes),
+            entries("message ids", ids.occupied, ids.capacity, ids.evictions, ids.bytes),
+        ]
+    }
+
+    fn lists(&self) -> Lists {
+        let now = self.shared.clock.now();
+        let world = self.shared.engine.world();
+        let forgetful = self.shared.engine.tables().known_authors.evictions > 0;
+        let mut lists: Vec<Arc<WatchedList>> = world.lists();
+        lists.sort_by(|a, b| b.members.cmp(&a.members).then_with(|| a.address.cmp(&b.address)));
+        let lists = lists.iter().map(|list| {
+            let entry = world.snapshot.list(list.id);
+            let policy = &list.policy;
+            ListInfo {
+                address: list.address.clone(),
+                members: list.members,
+                class: entry.class.clone(),
+                mode: mode_name(policy.mode).to_owned(),
+                never_hold: policy.never_hold,
+                origin: entry.origin.clone(),
+                phase: phase_name(list.state.phase(now)).to_owned(),
+                note: note(list, forgetful, now),
+            }
+        });
+        Lists { lists: lists.collect() }
+    }
+
+    fn storms(&self) -> Storms {
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        let open = shared.engine.storms(now).into_iter().map(|storm| OpenList {
+            list: storm.list,
+            members: storm.members,
+            phase: phase_name(storm.phase).to_owned(),
+            storm: storm.storm,
+            time: match storm.phase {
+                Phase::Storm { since } => since.rfc3339(),
+                Phase::Cooling { until } => until.rfc3339(),
+                Phase::Calm => now.rfc3339(),
+            },
+            last_attempt: storm.last_attempt.rfc3339(),
+            held: storm.figures.held,
+            copies_held: storm.figures.copies_held,
+            delivered: storm.figures.delivered,
+        });
+        let suspicions = shared.ledger.latest(MAX_SUSPICIONS, |item| item.reason == "suspicion");
+        Storms {
+            open: open.collect(),
+            storms: shared.storms.list(),
+            suspicions: suspicions.into_iter().map(held_info).collect(),
+        }
+    }
+}
+
+fn held_info(item: Held) -> HeldInfo {
+    HeldInfo {
+        queue_id: item.queue_id,
+        list: item.list,
+        author: item.author,
+        reason: item.reason.to_owned(),
+        copies: item.copies,
+        since: item.since.rfc3339(),
+        until: item.until.map(Timestamp::rfc3339),
+        held: item.held,
+    }
+}
+
+/// What an operator should know about a list.
+fn note(list: &WatchedList, forgetful: bool, now: Timestamp) -> Option<String> {
+    let thresholds = &list.policy.thresholds;
+    let age = now.since(list.state.since());
+    if list.members > thresholds.budget {
+        return Some("dear: one message costs more than a conversation's budget".to_owned());
+    }
+    if age < thresholds.history {
+        let left = (thresholds.history - age).as_secs().div_ceil(86_400);
+        let authors = thresholds.max;
+        return Some(format!(
+            "no history yet: for {left} more days only {authors} distinct authors are a storm"
+        ));
+    }
+    forgetful.then(|| "the table of known authors is full: raise [tables] known_authors".to_owned())
+}
+
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Calm => "calm",
+        Phase::Storm { .. } => "storm",
+        Phase::Cooling { .. } => "cooling",
+    }
+}
+
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Observe => "observe",
+        Mode::Hold => "hold",
+        Mode::Reject => "reject",
+        Mode::Defer => "defer",
+        Mode::Discard => "discard",
+        Mode::Strip => "strip",
+    }
+}

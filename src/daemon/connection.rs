@@ -1,0 +1,314 @@
+//! One milter connection: bytes in, session, engine, bytes out. The only place that knows both the protocol
+//! and the judgement, and translates between them.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::shared::Shared;
+use super::watchdog::Watchdog;
+use crate::engine::{Action, Decision, Reason, Transaction};
+use crate::milter::{
+    AtData, Changes, Client, ClientAddress, Filter, FinalReply, MAX_REPLIES, Macros, ProtocolError, Session,
+    SessionLimits, SmtpReply,
+};
+use crate::quarantine::ledger::Held;
+use crate::quarantine::mark::{self, Mark};
+
+/// A session reads this much at a time: an envelope of 500 recipients fits.
+const READ_BYTES: usize = 32 * 1024;
+
+/// Buffers that grew beyond this for one large message are given back after it.
+const KEEP_BYTES: usize = 64 * 1024;
+
+/// How long a session may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Between messages. Postfix keeps the connection for as long as its client stays.
+    pub idle: Duration,
+    /// Within a message, between packets: Postfix is silent while its client sends the text.
+    pub message: Duration,
+    /// For the rest of a packet that has begun, and for a reply to be taken.
+    pub packet: Duration,
+}
+
+/// Why a session ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The peer does not speak the milter protocol as it should.
+    #[error("{0}")]
+    Protocol(#[from] ProtocolError),
+    /// The connection broke.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The peer said nothing for too long, or did not read its replies.
+    #[error("the peer was silent for more than {0:?}")]
+    Timeout(Duration),
+}
+
+/// Serves one connection to its end.
+pub async fn serve<S>(mut stream: S, shared: Arc<Shared>) -> Result<(), SessionError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut handler = Handler::new(Arc::clone(&shared));
+    let mut session = Session::new(SessionLimits::default());
+    let ended = converse(&mut stream, &mut session, &mut handler, &shared).await;
+    session.end(&mut handler);
+    ended
+}
+
+async fn converse<S>(
+    stream: &mut S,
+    session: &mut Session,
+    handler: &mut Handler,
+    shared: &Shared,
+) -> Result<(), SessionError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let patience = shared.patience();
+    let mut stopping = shared.stopping();
+    let mut stopped = pin!(stopping.wait());
+    let mut watchdog = Watchdog::new(patience.message);
+    let mut input = Vec::with_capacity(READ_BYTES);
+    let mut output = Vec::with_capacity(1024);
+    // When the rest of a packet that has begun is due, however many pieces it comes in.
+    let mut rest_due = None;
+    while !session.closed() {
+        let in_message = session.state().in_message();
+        let silence = match rest_due {
+            Some(_) => patience.packet,
+            None if in_message => patience.message,
+            None => patience.idle,
+        };
+        // Room for a good part of a packet; the session takes whole packets away, so that no more than the
+        // longest of them ever waits here.
+        if input.capacity() - input.len() < 1024 {
+            input.reserve(READ_BYTES);
+        }
+        let read = tokio::select! {
+            biased;
+            read = stream.read_buf(&mut input) => read?,
+            () = watchdog.within(silence, rest_due) => return Err(SessionError::Timeout(silence)),
+            () = &mut stopped => return Ok(()),
+        };
+        if read == 0 {
+            return Ok(());
+        }
+        let before = input.len();
+        loop {
+            let fed = session.feed(&input, handler, &mut output);
+            if !output.is_empty() {
+                // Before an error is looked at: what was answered is still good.
+                tokio::select! {
+                    biased;
+                    written = stream.write_all(&output) => written?,
+                    () = watchdog.within(patience.packet, None) => {
+                        return Err(SessionError::Timeout(patience.packet));
+                    }
+                }
+            }
+            let answered = output.len();
+            output.clear();
+            input.drain(..fed?);
+            // A peer that does not wait for replies is answered in portions.
+            if answered < MAX_REPLIES {
+                break;
+            }
+        }
+        let same_packet = input.len() == before;
+        rest_due = match rest_due {
+            _ if input.is_empty() => None,
+            Some(due) if same_packet => Some(due),
+            _ => Some(Instant::now() + patience.packet),
+        };
+        if input.is_empty() && input.capacity() > KEEP_BYTES {
+            input.shrink_to(READ_BYTES);
+        }
+    }
+    Ok(())
+}
+
+/// The engine's view of one session.
+struct Handler {
+    shared: Arc<Shared>,
+    tx: Transaction,
+    /// A watched message whose end has not been seen.
+    unfinished: bool,
+}
+
+impl Handler {
+    fn new(shared: Arc<Shared>) -> Self {
+        let tx = shared.engine.session(None);
+        Self { shared, tx, unfinished: false }
+    }
+
+    /// The one place that decides what becomes of a message when becalm itself fails: it passes, and
+    /// everybody hears of it.
+    fn fail_open(&self, queue_id: &str, what: &str) -> FinalReply {
+        self.shared.counters.failed_open.add_one();
+        warn!(queue_id, what, "becalm failed on this message and let it pass");
+        FinalReply::Accept
+    }
+
+    fn judge(&self, queue_id: &str) -> Option<Decision> {
+        let now = self.shared.clock.now();
+        let id = (!queue_id.is_empty()).then_some(queue_id.as_bytes());
+        // A bug in the judgement must cost a judgement, not a message. The engine's state is atomics and
+        // caches behind locks that recover from poisoning.
+        std::panic::catch_unwind(AssertUnwindSafe(|| self.shared.engine.judge(&self.tx, id, now))).ok()
+    }
+
+    /// Carries a decision out. False in the middle: the peer did not offer what it takes.
+    fn carry_out(
+        &self,
+        decision: &Decision,
+        queue_id: &str,
+        changes: &mut Changes<'_>,
+    ) -> Option<FinalReply> {
+        if decision.enforced && !self.shared.engine.is_observing() {
+            // From the last to the first, or the numbers would shift.
+            for index in (1..=self.tx.foreign_marks()).rev() {
+                changes.delete_header(mark::HEADER.as_bytes(), index);
+            }
+            let mark = Mark {
+                queue_id: queue_id.to_owned(),
+                verdict: decision.action.name().to_owned(),
+                reason: decision.reason.name().to_owned(),
+                storm: decision.storm.clone().unwrap_or_default(),
+                at: self.shared.clock.now(),
+            };
+            changes.add_header(mark::HEADER.as_bytes(), self.shared.marker.value(&mark).as_bytes());
+        }
+        match &decision.action {
+            Action::Accept => Some(FinalReply::Accept),
+            Action::Hold => {
+                let reason =
+                    format!("becalm: {}", decision.storm.as_deref().unwrap_or(decision.reason.name()));
+                changes.quarantine(reason.as_bytes()).then_some(FinalReply::Accept)
+            }
+            Action::Strip { recipients } => recipients
+                .iter()
+                .all(|recipient| changes.delete_recipient(recipient))
+                .then_some(FinalReply::Accept),
+            Action::Defer { text } => SmtpReply::new(451, "4.7.1", text).ok().map(FinalReply::Code),
+            Action::Reject { text } => SmtpReply::new(550, "5.7.1", text).ok().map(FinalReply::Code),
+            Action::Discard => Some(FinalReply::Discard),
+        }
+    }
+
+    fn report(&self, decision: &Decision, queue_id: &str) {
+        let shared = &self.shared;
+        let counters = &shared.counters;
+        let counter = match decision.action {
+            Action::Accept if decision.would != Action::Accept => &counters.observed,
+            Action::Accept => &counters.passed,
+            Action::Hold => &counters.held,
+            Action::Strip { .. } => &counters.stripped,
+            Action::Defer { .. } => &counters.deferred,
+            Action::Reject { .. } => &counters.rejected,
+            Action::Discard => &counters.discarded,
+        };
+        counter.add_one();
+        shared.publish(&decision.events);
+
+        let list = decision.list.as_deref().unwrap_or("-");
+        let (action, would, reason) = (decision.action.name(), decision.would.name(), decision.reason.name());
+        let (copies, kind) = (decision.audience, decision.kind.name());
+        let (redistributed, receipts) = (decision.redistributed, decision.wants_receipts);
+        if decision.would == Action::Accept {
+            debug!(queue_id, list, kind, reason, copies, redistributed, receipts, "passed");
+            return;
+        }
+        let now = shared.clock.now();
+        if decision.would == Action::Hold || decision.action == Action::Hold {
+            shared.ledger.note(Held {
+                queue_id: queue_id.to_owned(),
+                list: decision.list.clone(),
+                author: decision.author.clone(),
+                reason,
+                storm: decision.storm.clone(),
+                copies,
+                since: now,
+                until: match decision.reason {
+                    Reason::Suspicion { until } => Some(until),
+                    _ => None,
+                },
+                held: decision.action == Action::Hold,
+            });
+        }
+        if shared.verdict_lines.admits(now) {
+            let storm = decision.storm.as_deref().unwrap_or("-");
+            match decision.reason {
+                Reason::Suspicion { until } => {
+                    let until = until.rfc3339();
+                    info!(queue_id, list, kind, action, would, reason, copies, until, "too fast for calm");
+                }
+                _ => info!(queue_id, list, kind, action, would, reason, copies, storm, "stopped"),
+            }
+        }
+    }
+}
+
+impl Filter for Handler {
+    fn connect(&mut self, client: Client<'_>) {
+        let client = match client.address {
+            ClientAddress::Ip(ip) => Some(ip),
+            _ => None,
+        };
+        self.tx = self.shared.engine.session(client);
+    }
+
+    fn mail(&mut self, sender: &[u8], macros: &Macros) {
+        self.shared.engine.begin(&mut self.tx, sender, macros.auth_user(), self.shared.clock.now());
+    }
+
+    fn recipient(&mut self, recipient: &[u8]) {
+        if let Some(event) = self.shared.engine.recipient(&mut self.tx, recipient) {
+            self.shared.publish(&[event]);
+        }
+    }
+
+    fn data(&mut self, _macros: &Macros) -> AtData {
+        self.shared.counters.messages.add_one();
+        if !self.shared.engine.at_data(&mut self.tx) {
+            return AtData::Accept;
+        }
+        self.shared.counters.watched.add_one();
+        self.unfinished = true;
+        AtData::ReadHeaders
+    }
+
+    fn header(&mut self, name: &[u8], value: &[u8]) {
+        self.tx.header(name, value);
+    }
+
+    fn end_of_message(&mut self, macros: &Macros, changes: &mut Changes<'_>) -> FinalReply {
+        self.unfinished = false;
+        let queue_id = String::from_utf8_lossy(macros.queue_id().unwrap_or_default()).into_owned();
+        let Some(decision) = self.judge(&queue_id) else {
+            return self.fail_open(&queue_id, "the judgement panicked");
+        };
+        let reply = self.carry_out(&decision, &queue_id, changes);
+        match reply {
+            Some(reply) => {
+                self.report(&decision, &queue_id);
+                reply
+            }
+            None => self.fail_open(&queue_id, "the peer does not offer the action that this verdict needs"),
+        }
+    }
+
+    fn abort(&mut self) {
+        if std::mem::take(&mut self.unfinished) {
+            self.shared.counters.watched_unfinished.add_one();
+        }
+        self.tx.reset();
+    }
+}

@@ -1,0 +1,121 @@
+//! The daemon: the only place where configuration, directory, engine, sockets and signals meet.
+//!
+//! Worker threads each run a runtime of their own and serve milter sessions; the supervisor (the caller's
+//! thread) reloads, refreshes the directory, lets time pass for storms, answers the admin socket, and ends it
+//! all.
+
+mod answer;
+pub mod background;
+pub mod connection;
+pub mod listen;
+pub mod shared;
+pub mod site;
+mod storms;
+mod supervisor;
+mod watchdog;
+mod workers;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::clock::Clock;
+use crate::config::{Config, Report};
+use crate::directory::Directory;
+use crate::engine::Engine;
+use crate::quarantine::mark::Marker;
+use crate::storm::limits::RateError;
+use crate::time::Timestamp;
+use listen::{ListenError, Listener};
+use shared::Shared;
+
+/// Cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration has errors.
+    #[error("{0}")]
+    Config(Box<Report>),
+    /// A socket cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A rate limit cannot be kept.
+    #[error("[limits]: {0}")]
+    Limits(#[from] RateError),
+    /// The system refuses something else.
+    #[error("{what}: {source}")]
+    System {
+        /// What becalm tried.
+        what: &'static str,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A daemon whose sockets are bound; [`Daemon::run`] serves.
+pub struct Daemon {
+    /// What the sessions share.
+    pub shared: Arc<Shared>,
+    /// As status shows them.
+    listening: Vec<String>,
+    config_path: Option<PathBuf>,
+    started: Timestamp,
+    standing: Mutex<Standing>,
+    /// Locked only by the supervisor, for as long as sources are read.
+    directory: Mutex<Directory>,
+}
+
+/// What the last reload left.
+struct Standing {
+    config: Config,
+    reload: Option<String>,
+}
+
+impl Daemon {
+    /// Reads the directory, allocates the tables and binds the sockets.
+    ///
+    /// `config_path`: the file that a reload reads again; none: there is no file.
+    pub fn start(
+        config: Config,
+        config_path: Option<PathBuf>,
+        clock: Clock,
+    ) -> Result<(Self, Vec<Listener>), StartError> {
+        let now = clock.now();
+        let directory = Directory::load(config.directory.clone(), config.addresses.clone(), now);
+        let snapshot = Arc::clone(directory.snapshot());
+        site::report_sources(&snapshot);
+        let listeners = listen::open(&config.listen)?;
+        let engine = Engine::new(
+            site::random(),
+            site::capacity(&config),
+            site::parts(&config, snapshot),
+            site::policy(&config),
+            now,
+        )?;
+        engine.set_observing(site::observe_flag(&config).exists());
+        let marker = Marker::new(&site::key(&config), &config.state.node);
+        let shared =
+            Shared::new(engine, clock, marker, site::patience(&config), config.listen.max_connections);
+        let daemon = Self {
+            shared: Arc::new(shared),
+            listening: listeners.iter().map(|listener| listener.name().to_owned()).collect(),
+            config_path,
+            started: now,
+            standing: Mutex::new(Standing { config, reload: None }),
+            directory: Mutex::new(directory),
+        };
+        Ok((daemon, listeners))
+    }
+
+    /// Where it listens.
+    pub fn listening(&self) -> &[String] {
+        &self.listening
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn directory(&self) -> MutexGuard<'_, Directory> {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,204 @@
+//! What all sessions of a daemon share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
+use tracing::{info, warn};
+
+use super::connection::Patience;
+use super::storms::StormBook;
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::journal::event::Event;
+use crate::quarantine::ledger::Ledger;
+use crate::quarantine::mark::Marker;
+use crate::telemetry::counters::Counters;
+use crate::telemetry::gate::Gate;
+
+/// Lines about single messages in a minute; beyond that a storm is told in sums.
+const VERDICT_LINES_A_MINUTE: u32 = 60;
+
+/// Past storms that `becalm storms` can still show.
+const PAST_STORMS: usize = 1000;
+
+/// One per daemon, behind an `Arc`.
+pub struct Shared {
+    /// Judges.
+    pub engine: Engine,
+    /// The time that is judged by.
+    pub clock: Clock,
+    /// Signs headers.
+    pub marker: Marker,
+    /// What is on hold, as far as this process knows.
+    pub ledger: Ledger,
+    /// Storms, open and past.
+    pub storms: StormBook,
+    /// What was counted.
+    pub counters: Counters,
+    /// Limits the lines about single messages.
+    pub verdict_lines: Gate,
+    /// Limits the lines about peers that misbehave.
+    pub peer_lines: Gate,
+    patience: ArcSwap<Patience>,
+    max_connections: AtomicUsize,
+    connections: AtomicUsize,
+    draining: AtomicBool,
+    left: Notify,
+    stop: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// For an engine that runs by `clock`.
+    pub fn new(
+        engine: Engine,
+        clock: Clock,
+        marker: Marker,
+        patience: Patience,
+        max_connections: usize,
+    ) -> Self {
+        Self {
+            engine,
+            clock,
+            marker,
+            ledger: Ledger::default(),
+            storms: StormBook::new(PAST_STORMS),
+            counters: Counters::default(),
+            verdict_lines: Gate::new(VERDICT_LINES_A_MINUTE),
+            peer_lines: Gate::new(VERDICT_LINES_A_MINUTE),
+            patience: ArcSwap::from_pointee(patience),
+            max_connections: AtomicUsize::new(max_connections),
+            connections: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            left: Notify::new(),
+            stop: watch::Sender::new(false),
+        }
+    }
+
+    /// How long sessions may take.
+    pub fn patience(&self) -> Patience {
+        **self.patience.load()
+    }
+
+    /// New limits, for sessions that begin from now on.
+    pub fn set_limits(&self, patience: Patience, max_connections: usize) {
+        self.patience.store(Arc::new(patience));
+        self.max_connections.store(max_connections, Ordering::Relaxed);
+    }
+
+    /// A place for one more session, or none when all are taken. The place is free again when it is dropped.
+    pub fn place(self: &Arc<Self>) -> Option<Place> {
+        let max = self.max_connections.load(Ordering::Relaxed);
+        self.connections
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < max).then_some(taken + 1))
+            .ok()
+            .map(|_| Place(Arc::clone(self)))
+    }
+
+    /// Sessions at this moment.
+    pub fn sessions(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
+    }
+
+    /// The most sessions at a time.
+    pub fn max_connections(&self) -> usize {
+        self.max_connections.load(Ordering::Relaxed)
+    }
+
+    /// Says what happened, and keeps it for `becalm storms`.
+    pub fn publish(&self, events: &[Event]) {
+        for event in events {
+            self.storms.apply(event);
+            match event {
+                Event::StormStarted {
+                    storm,
+                    list,
+                    members,
+                    trigger,
+                    newcomers,
+                    authors,
+                    list_newcomers,
+                    copies,
+                    ..
+                } => {
+                    // What was under suspicion is now part of a storm and stays where it is.
+                    if let Some(list) = list {
+                        self.ledger.keep_held(list);
+                    }
+                    let list = list.as_deref().unwrap_or("-");
+                    warn!(storm, list, members, trigger, newcomers, authors, list_newcomers, copies, "storm");
+                }
+                Event::StormEnded { storm, list, held, copies_held, delivered, .. } => {
+                    warn!(storm, list, held, copies_held, delivered, "the storm is over");
+                }
+                Event::PossibleList { address, authors, .. } => {
+                    warn!(address, authors, "is this a list? many different people suddenly write to it");
+                }
+            }
+        }
+    }
+
+    /// Once a tick: what was kept out of the log, as sums.
+    pub fn report_suppressed(&self) {
+        for (gate, about) in [(&self.verdict_lines, "verdicts"), (&self.peer_lines, "peers")] {
+            let lines = gate.take_suppressed();
+            if lines > 0 {
+                info!(lines, about, "lines left out of the log");
+            }
+        }
+    }
+
+    /// Waits until the last session has ended.
+    pub async fn wait_until_empty(&self) {
+        loop {
+            // Registered before the count is read, or the last session could end in between, unheard.
+            let left = self.left.notified();
+            if self.sessions() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    /// No new sessions from now on.
+    pub fn begin_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Is the daemon about to stop?
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Ends every session that is still there.
+    pub fn stop_sessions(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// For a session to learn that it is to end.
+    pub fn stopping(&self) -> Stopping {
+        Stopping(self.stop.subscribe())
+    }
+}
+
+/// A session's place among the connections.
+pub struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::AcqRel);
+        self.0.left.notify_waiters();
+    }
+}
+
+/// Resolves when sessions are to end.
+pub struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    /// Waits for it.
+    pub async fn wait(&mut self) {
+        // An error means that the daemon itself is gone, which is as good a reason.
+        let _ = self.0.wait_for(|stop| *stop).await;
+    }
+}

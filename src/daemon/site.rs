@@ -1,0 +1,157 @@
+//! From the configuration to what the engine takes: the only place that knows both.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::connection::Patience;
+use crate::config::Config;
+use crate::directory::snapshot::{List, Snapshot};
+use crate::engine::{Capacity, Exempt, Parts, Watch};
+use crate::mail::AddressBuf;
+use crate::storm::policy::Policy;
+
+/// File in the state directory that holds the key of the header's code.
+const KEY_FILE: &str = "key";
+
+/// File in the state directory that puts everything to observe for as long as it is there.
+const OBSERVE_FILE: &str = "observe-only";
+
+/// What a world is made of.
+pub fn parts(config: &Config, snapshot: Arc<Snapshot>) -> Parts {
+    let rules = Arc::clone(snapshot.rules());
+    let authors = config.exempt.authors.iter().filter_map(|author| {
+        let mut buf = AddressBuf::new();
+        rules.canonical(author.as_bytes(), &mut buf).map(|address| address.full().to_vec())
+    });
+    Parts {
+        exempt: Exempt { authors: authors.collect(), networks: config.exempt.networks.clone() },
+        snapshot,
+        default_policy: config.policies.default_policy().clone(),
+        watch: Watch {
+            many_recipients: config.watch.many_recipients,
+            parts_within: config.watch.parts_within,
+            unknown_list_authors: config.unknown_lists.authors,
+            unknown_list_window: config.unknown_lists.window,
+        },
+        limits: config.limits,
+    }
+}
+
+/// Says which sources could not be read as they are now.
+pub fn report_sources(snapshot: &Snapshot) {
+    for source in snapshot.sources() {
+        if let Some(why) = &source.stale {
+            warn!(source = source.name, why, "the directory keeps what it read before");
+        }
+    }
+}
+
+/// The policy of a list of the directory.
+pub fn policy(config: &Config) -> impl Fn(&List) -> Policy {
+    |list| config.policies.for_list(&list.address, list.class.as_deref())
+}
+
+/// The sizes of the tables.
+pub fn capacity(config: &Config) -> Capacity {
+    let tables = &config.tables;
+    Capacity {
+        conversations: tables.conversations,
+        recipients: tables.recipients,
+        known_authors: tables.known_authors,
+        message_ids: tables.message_ids,
+    }
+}
+
+/// How long sessions may take.
+pub fn patience(config: &Config) -> Patience {
+    let listen = &config.listen;
+    Patience { idle: listen.idle_timeout, message: listen.message_timeout, packet: listen.packet_timeout }
+}
+
+/// The flag file that puts everything to observe.
+pub fn observe_flag(config: &Config) -> PathBuf {
+    config.state.directory.join(OBSERVE_FILE)
+}
+
+/// The site's key: read from the state directory, or made there. Where neither is possible, a key that lasts
+/// as long as the process; its marks cannot be checked after a restart, and the log says so.
+pub fn key(config: &Config) -> [u8; 32] {
+    let path = config.state.directory.join(KEY_FILE);
+    match read_key(&path).or_else(|_| make_key(&path)) {
+        Ok(key) => key,
+        Err(error) => {
+            warn!(
+                path = %path.display(), %error,
+                "no key for the header of held mail: one is made up until the next restart; \
+                 create the directory and let becalm write there"
+            );
+            random()
+        }
+    }
+}
+
+/// Random bytes from the system.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the kernel has random bytes once it has booted");
+    bytes
+}
+
+fn read_key(path: &Path) -> std::io::Result<[u8; 32]> {
+    let mut key = [0; 32];
+    let mut file = std::fs::File::open(path)?;
+    file.read_exact(&mut key)?;
+    Ok(key)
+}
+
+/// Written whole under another name first: a key that was cut short would be a key nobody knows.
+fn make_key(path: &Path) -> std::io::Result<[u8; 32]> {
+    if path.exists() {
+        return Err(std::io::Error::other("the key file is there but cannot be read"));
+    }
+    let key = random();
+    let draft = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(&key)?;
+    file.sync_all()?;
+    // Another becalm may have made one meanwhile: a link never replaces it.
+    let linked = std::fs::hard_link(&draft, path);
+    std::fs::remove_file(&draft)?;
+    linked?;
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn config(directory: &Path) -> Config {
+        let mut config = Config::default();
+        config.state.directory = directory.to_owned();
+        config
+    }
+
+    #[test]
+    fn the_key_is_made_once_and_only_its_owner_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = key(&config(folder.path()));
+        assert_eq!(first, key(&config(folder.path())));
+        let mode = std::fs::metadata(folder.path().join(KEY_FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn a_key_that_was_cut_short_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(KEY_FILE), b"short").unwrap();
+        let made_up = key(&config(folder.path()));
+        assert_ne!(made_up, key(&config(folder.path())), "each is made up anew");
+        assert_eq!(std::fs::read(folder.path().join(KEY_FILE)).unwrap(), b"short");
+    }
+}

@@ -1,0 +1,75 @@
+//! The threads that serve milter sessions, each with a runtime of its own: a session never changes threads,
+//! and accepting and closing cost less than on a shared runtime.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use tracing::error;
+
+use super::listen::{self, Listener};
+use super::shared::Shared;
+
+/// The running threads.
+pub struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    accepting: watch::Sender<bool>,
+}
+
+impl Workers {
+    /// Starts `count` threads (0: one for each core) that serve all `listeners`.
+    pub fn start(count: usize, listeners: &[Listener], shared: &Arc<Shared>) -> io::Result<Self> {
+        let count = match count {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            count => count,
+        };
+        let accepting = watch::Sender::new(true);
+        let mut threads = Vec::with_capacity(count);
+        for number in 0..count {
+            let listeners = listeners.iter().map(Listener::try_clone).collect::<io::Result<Vec<_>>>()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let (shared, accepting) = (Arc::clone(shared), accepting.subscribe());
+            let thread = std::thread::Builder::new()
+                .name(format!("becalm-{number}"))
+                .spawn(move || LocalSet::new().block_on(&runtime, work(listeners, shared, accepting)))?;
+            threads.push(thread);
+        }
+        Ok(Self { threads, accepting })
+    }
+
+    /// Takes no more connections.
+    pub fn stop_accepting(&self) {
+        self.accepting.send_replace(false);
+    }
+
+    /// Waits for the threads to end: they do when nothing is accepted and no session is left.
+    pub fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                error!("a worker thread panicked");
+            }
+        }
+    }
+}
+
+async fn work(listeners: Vec<Listener>, shared: Arc<Shared>, mut accepting: watch::Receiver<bool>) {
+    let loops: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| {
+            let shared = Arc::clone(&shared);
+            tokio::task::spawn_local(async move {
+                if let Err(error) = listen::accept(listener, shared).await {
+                    error!(%error, "a listener failed");
+                }
+            })
+        })
+        .collect();
+    // An error means that the supervisor is gone.
+    let _ = accepting.wait_for(|accepting| !accepting).await;
+    for accept in &loops {
+        accept.abort();
+    }
+    shared.wait_until_empty().await;
+}
