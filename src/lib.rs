@@ -56,6 +56,7 @@ pub mod engine;
 pub mod journal;
 pub mod mail;
 pub mod milter;
+pub mod postfix;
 pub mod quarantine;
 pub mod replay;
 pub mod storm;
