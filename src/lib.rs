@@ -48,6 +48,7 @@
 
 mod account;
 pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;

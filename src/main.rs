@@ -1,2 +1,6 @@
 //! The `becalm` command.
-fn main() {}
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    becalm::cli::main()
+}

@@ -1,0 +1,215 @@
+//! `becalm status`, `becalm lists`, `becalm storms`: what a running daemon says.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::admin::api::{Lists, Reply, Request, Status, Storms};
+use crate::admin::client;
+use crate::config::{Config, DEFAULT_PATH};
+
+/// Asks the running daemon.
+#[derive(Args, Debug)]
+pub struct AskArgs {
+    /// Configuration file that names the admin socket.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The daemon's admin socket, instead of the configuration's.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print the daemon's own words, as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks, and prints the answer.
+pub fn run(args: &AskArgs, request: &Request) -> anyhow::Result<ExitCode> {
+    let socket = match &args.socket {
+        Some(socket) => socket.clone(),
+        None => load_config(args.config.as_deref())?.admin.socket,
+    };
+    let reply = client::ask(&socket, request)?;
+    let text = match &reply {
+        _ if args.json => serde_json::to_string_pretty(&reply)? + "\n",
+        Reply::Status(status) => status_text(status),
+        Reply::Lists(lists) => lists_text(lists),
+        Reply::Storms(storms) => storms_text(storms),
+        Reply::Error { message } => bail!("{message}"),
+    };
+    super::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration for a command that is given `-c FILE` or nothing. One with mistakes will do where it still
+/// says where the daemon is: whoever mends it wants to see the daemon that runs, and stop it if need be.
+pub(super) fn load_config(path: Option<&std::path::Path>) -> anyhow::Result<Config> {
+    let file = path.unwrap_or(std::path::Path::new(DEFAULT_PATH));
+    match Config::load(file, path.is_some()) {
+        Ok((config, _)) => Ok(config),
+        Err(report) => match Config::whereabouts(file) {
+            Some((admin, state)) => {
+                eprintln!(
+                    "becalm: {} has mistakes (see `becalm check`); asking the daemon where it says",
+                    file.display()
+                );
+                Ok(Config { admin, state, ..Config::default() })
+            }
+            None => bail!("{report}"),
+        },
+    }
+}
+
+fn status_text(status: &Status) -> String {
+    let mut lines = vec![
+        format!("becalm {} on {}, since {}", status.version, status.node, status.started),
+        format!("clock       {}", status.now),
+        format!("config      {}", status.config.as_deref().unwrap_or("none: defaults")),
+    ];
+    if status.observing {
+        lines
+            .push("OBSERVING   everything is put to observe; `becalm observe off` enforces again".to_owned());
+    }
+    if status.draining {
+        lines.push("STOPPING    no new sessions are taken".to_owned());
+    }
+    if let Some(reload) = &status.reload {
+        lines.push(format!("last reload {reload}"));
+    }
+    lines.push(format!("listening   {}", status.listening.join(", ")));
+    let (now, most) = (status.connections, status.max_connections);
+    lines.push(format!("connections {now} of {most}"));
+    lines.push(format!(
+        "lists       {} ({} in a storm, {} cooling)",
+        status.lists, status.storms, status.cooling
+    ));
+    let c = &status.counts;
+    lines.push(format!(
+        "messages    {} ({} watched: {} passed, {} observed, {} held, {} rejected, {} deferred, {} discarded, {} stripped)",
+        c.messages, c.watched, c.passed, c.observed, c.held, c.rejected, c.deferred, c.discarded, c.stripped
+    ));
+    lines.push(format!(
+        "trouble     {} failed open, {} watched without an end, {} sessions failed, {} connections refused",
+        c.failed_open, c.watched_unfinished, c.sessions_failed, c.connections_refused
+    ));
+    for source in &status.sources {
+        let stale = source.stale.as_ref().map_or(String::new(), |why| format!("; STALE: {why}"));
+        lines.push(format!(
+            "source      {}: {} lists, {} members, read {} s ago{stale}",
+            source.name, source.lists, source.members, source.age_s
+        ));
+        lines.extend(source.warnings.iter().map(|warning| format!("            {warning}")));
+    }
+    for table in &status.tables {
+        lines.push(format!(
+            "table       {}: {} of {}, {} evicted, {} refused, {} KiB",
+            table.name,
+            table.occupied,
+            table.capacity,
+            table.evictions,
+            table.refused,
+            table.bytes / 1024
+        ));
+    }
+    if status.memory_only {
+        lines.push(
+            "memory      storms, known authors and conversations are forgotten at a restart".to_owned(),
+        );
+    }
+    lines.join("\n") + "\n"
+}
+
+fn lists_text(lists: &Lists) -> String {
+    if lists.lists.is_empty() {
+        return "no lists: name them in becalm.toml, or name Postfix's alias files in [directory]\n"
+            .to_owned();
+    }
+    let mut table = table(&["members", "address", "mode", "phase", "class", "origin", "note"]);
+    for list in &lists.lists {
+        let mode = if list.never_hold { "never held" } else { &list.mode };
+        table.add_row([
+            &list.members.to_string(),
+            &list.address,
+            mode,
+            &list.phase,
+            list.class.as_deref().unwrap_or(""),
+            &list.origin,
+            list.note.as_deref().unwrap_or(""),
+        ]);
+    }
+    align_right(&mut table, 0);
+    format!("{table}\n")
+}
+
+fn storms_text(storms: &Storms) -> String {
+    let mut text = String::new();
+    if storms.open.is_empty() {
+        text.push_str("no list is in a storm\n");
+    } else {
+        let mut open =
+            table(&["list", "members", "phase", "since/until", "storm", "held", "copies spared", "passed"]);
+        for list in &storms.open {
+            open.add_row([
+                &list.list,
+                &list.members.to_string(),
+                &list.phase,
+                &list.time,
+                list.storm.as_deref().unwrap_or(""),
+                &list.held.to_string(),
+                &list.copies_held.to_string(),
+                &list.delivered.to_string(),
+            ]);
+        }
+        text.push_str(&format!("{open}\n"));
+    }
+    if !storms.storms.is_empty() {
+        let mut past = table(&["storm", "list", "members", "what tripped", "started", "ended"]);
+        for storm in &storms.storms {
+            past.add_row([
+                &storm.storm,
+                storm.list.as_deref().unwrap_or("(no list: many recipients)"),
+                &storm.members.to_string(),
+                &storm.trigger,
+                &storm.started,
+                storm.ended.as_deref().unwrap_or("still open"),
+            ]);
+        }
+        text.push_str(&format!("\nStorms since the start\n{past}\n"));
+    }
+    if !storms.suspicions.is_empty() {
+        let mut held = table(&["queue id", "list", "author", "copies", "held since", "would go at"]);
+        for item in &storms.suspicions {
+            let until = match (&item.until, item.held) {
+                (_, false) => "delivered: only observed",
+                (Some(until), true) => until,
+                (None, true) => "stays: a storm came of it",
+            };
+            held.add_row([
+                &item.queue_id,
+                item.list.as_deref().unwrap_or(""),
+                item.author.as_deref().unwrap_or(""),
+                &item.copies.to_string(),
+                &item.since,
+                until,
+            ]);
+        }
+        text.push_str(&format!(
+            "\nSuspicions (this version releases nothing by itself: `postsuper -H QUEUE-ID` does)\n{held}\n"
+        ));
+    }
+    text
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    table
+}
+
+fn align_right(table: &mut Table, column: usize) {
+    if let Some(column) = table.column_mut(column) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}

@@ -1,0 +1,108 @@
+//! The command line: one file a command.
+
+mod ask;
+pub mod check;
+pub mod config;
+mod demo;
+mod observe;
+mod run;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::admin::api::Request;
+
+/// Stops reply-all storms at the mail server.
+#[derive(Debug, Parser)]
+#[command(name = "becalm", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Filters mail: serves Postfix's milter connections until SIGTERM.
+    Run(run::RunArgs),
+    /// Shows what becalm does: plays NHS 2016 against it, with ordinary mail in between.
+    Demo(demo::DemoArgs),
+    /// Shows how the running daemon is.
+    Status(ask::AskArgs),
+    /// Shows the lists it knows, the largest first: members, mode, where each came from.
+    Lists(ask::AskArgs),
+    /// Shows storms, and messages under suspicion with the time at which they would go.
+    Storms(ask::AskArgs),
+    /// Puts everything to observe at once, or back.
+    Observe(observe::ObserveArgs),
+    /// Checks becalm's configuration and Postfix's: what is wrong, where, and the remedy.
+    Check(check::Args),
+    /// Prints the configuration's documentation.
+    Config(config::Args),
+}
+
+/// Parses the command line and runs the command. Exit codes: 0 fine, 1 something is wrong, 2 wrong usage.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Status(args) => ask::run(&args, &Request::Status {}),
+        Command::Lists(args) => ask::run(&args, &Request::Lists {}),
+        Command::Storms(args) => ask::run(&args, &Request::Storms {}),
+        Command::Observe(args) => observe::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Config(args) => config::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("becalm: {}", in_full(&error));
+        ExitCode::FAILURE
+    })
+}
+
+/// An error with its causes, without those that it names itself already.
+fn in_full(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        known if known.contains(&cause) => text,
+        _ => format!("{text}: {cause}"),
+    })
+}
+
+/// Whether what is printed on standard output may have colours: only on a terminal, and where the user has not
+/// asked for none (<https://no-color.org>).
+pub(crate) fn color() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Writes to standard output. A reader that went away early (`| head`) is no error.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn an_error_names_each_cause_once() {
+        let cause = std::io::Error::other("no such group");
+        let error = anyhow::Error::new(cause)
+            .context("cannot listen: no such group; make it")
+            .context("cannot start");
+        assert_eq!(in_full(&error), "cannot start: cannot listen: no such group; make it");
+        assert_eq!(in_full(&anyhow::anyhow!("b").context("a")), "a: b");
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,107 @@
+//! `becalm run`: the daemon.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::clock::Clock;
+use crate::config::{Config, DEFAULT_PATH, ListenAddress, LogFormat};
+use crate::daemon::Daemon;
+use crate::telemetry::log;
+
+/// Filters mail: serves Postfix's milter connections until SIGTERM.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Configuration file. Without it, /etc/becalm/becalm.toml is read if it is there.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen, instead of the configuration's sockets: unix:PATH or inet:PORT@HOST. May be repeated.
+    #[arg(short, long, value_name = "ADDRESS")]
+    listen: Vec<ListenAddress>,
+}
+
+/// Runs until told to stop.
+pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let path = args.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
+    let (mut config, remarks) = match Config::load(&path, args.config.is_some()) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            eprint!("{report}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    for line in remarks.to_string().lines() {
+        eprintln!("{line}");
+    }
+    if !args.listen.is_empty() {
+        config.listen.sockets = args.listen;
+    }
+    let format = match config.log.format {
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
+        LogFormat::Journald => log::Format::Journald,
+    };
+    log::start(format, config.log.level)?;
+
+    let enforces = config.enforces();
+    let sockets = config.listen.sockets.clone();
+    let file = (args.config.is_some() || path.exists()).then_some(path);
+    let (daemon, listeners) = Daemon::start(config, file, Clock::system())
+        .context("becalm cannot start; no mail is affected as long as Postfix's default_action is accept")?;
+    daemon.run(listeners, |daemon| {
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            listening = daemon.listening().join(" "),
+            lists = daemon.shared.engine.world().snapshot.lists().len(),
+            enforces,
+            "ready"
+        );
+        if let Some(line) = sockets.first().map(smtpd_milters) {
+            eprintln!("To plug becalm into Postfix, as the last milter in main.cf:\n{line}");
+        }
+        if !enforces {
+            eprintln!("becalm observes: it reports what it would hold, and touches nothing.");
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The line for main.cf. The time-outs are short on purpose: a filter that hangs must not stop mail, and at
+/// Postfix's own defaults every session would wait 30 s for it.
+fn smtpd_milters(address: &ListenAddress) -> String {
+    format!(
+        "smtpd_milters = {{ {}, default_action=accept, connect_timeout=2s, command_timeout=5s, content_timeout=10s }}",
+        as_smtpd_sees_it(address)
+    )
+}
+
+/// smtpd is chrooted into the queue directory on Debian; a path relative to it works chrooted or not.
+fn as_smtpd_sees_it(address: &ListenAddress) -> String {
+    const QUEUE: &str = "/var/spool/postfix";
+    match address {
+        ListenAddress::Unix(path) => match path.strip_prefix(Path::new(QUEUE)) {
+            Ok(relative) => format!("unix:{}", relative.display()),
+            Err(_) => address.as_postfix_writes_it(),
+        },
+        ListenAddress::Inet { .. } => address.as_postfix_writes_it(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_for_main_cf_names_the_socket_as_a_chrooted_smtpd_sees_it() {
+        let socket: ListenAddress = "unix:/var/spool/postfix/becalm/becalm.sock".parse().unwrap();
+        assert_eq!(
+            smtpd_milters(&socket),
+            "smtpd_milters = { unix:becalm/becalm.sock, default_action=accept, connect_timeout=2s, \
+             command_timeout=5s, content_timeout=10s }"
+        );
+        let tcp: ListenAddress = "inet:8899@127.0.0.1".parse().unwrap();
+        assert!(smtpd_milters(&tcp).contains("{ inet:127.0.0.1:8899, "));
+    }
+}
