@@ -1,0 +1,19 @@
+//! becalm as it runs: the program itself, behind a real Postfix.
+//!
+//! Every test has a Postfix and a becalm of its own (see [`harness`]); they need root and Postfix, and fail
+//! with the remedy where these are missing. Only what becalm does over its sockets, signals, files and command
+//! line is looked at.
+
+mod directory;
+mod failures;
+mod harness;
+mod miltertest;
+mod operators;
+mod peers;
+mod people;
+mod private_postfix;
+mod reload;
+mod sessions;
+mod storms;
+mod transports;
+mod verdicts;
