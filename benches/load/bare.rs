@@ -1,0 +1,135 @@
+//! Filters that judge nothing, as fast as we can make them: what becalm is measured against.
+//!
+//! They negotiate what becalm negotiates, walk over the frames, and answer where an answer is due. They look at
+//! no address and remember nothing. Each runs in a process of its own: this program, started again.
+
+use std::hint::black_box;
+use std::io;
+use std::path::Path;
+
+use becalm::milter::{AtData, Changes, Client, Filter, FinalReply, Macros, Session, SessionLimits};
+use clap::ValueEnum;
+use memchr::memchr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::runtime::Builder;
+
+/// How much a filter does before it accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Bare {
+    /// Accepts at DATA.
+    Data,
+    /// Has the headers sent, takes each apart, and accepts at the end of the message.
+    Headers,
+    /// The same, but adds a header field and puts the message on hold.
+    Hold,
+}
+
+/// What a filter's sessions run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// One runtime that moves sessions between its threads.
+    Shared,
+    /// A runtime in each thread; a session stays where it was accepted.
+    PerThread,
+}
+
+/// Serves until it is killed.
+pub fn serve(bare: Bare, runtime: Runtime, socket: &Path) -> io::Result<()> {
+    let listener = std::os::unix::net::UnixListener::bind(socket)?;
+    listener.set_nonblocking(true)?;
+    let threads = std::thread::available_parallelism()?.get();
+    match runtime {
+        Runtime::Shared => {
+            let runtime = Builder::new_multi_thread().worker_threads(threads).enable_io().build()?;
+            runtime.block_on(accept(listener, bare))
+        }
+        Runtime::PerThread => std::thread::scope(|scope| {
+            for _ in 1..threads {
+                let listener = listener.try_clone()?;
+                scope.spawn(|| on_this_thread(listener, bare));
+            }
+            on_this_thread(listener, bare)
+        }),
+    }
+}
+
+fn on_this_thread(listener: std::os::unix::net::UnixListener, bare: Bare) -> io::Result<()> {
+    Builder::new_current_thread().enable_io().build()?.block_on(accept(listener, bare))
+}
+
+async fn accept(listener: std::os::unix::net::UnixListener, bare: Bare) -> io::Result<()> {
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        tokio::spawn(session(stream, bare));
+    }
+}
+
+async fn session(mut stream: UnixStream, bare: Bare) -> io::Result<()> {
+    let at_data: &[u8] = if bare == Bare::Data { b"\0\0\0\x01a" } else { b"\0\0\0\x01c" };
+    let at_end: &[u8] = match bare {
+        Bare::Hold => b"\0\0\0\x16hX-Becalm\0value, held\0\0\0\0\x07qstorm\0\0\0\0\x01a",
+        _ => b"\0\0\0\x01a",
+    };
+    let mut input = vec![0; 128 * 1024];
+    let mut filled = 0;
+    let mut out = Vec::with_capacity(1024);
+    loop {
+        let read = stream.read(&mut input[filled..]).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        filled += read;
+        let mut rest = &input[..filled];
+        while let Some((length, after)) = rest.split_first_chunk::<4>() {
+            let Some((frame, after)) = after.split_at_checked(u32::from_be_bytes(*length) as usize) else {
+                break;
+            };
+            match frame.first() {
+                Some(b'T') => out.extend_from_slice(at_data),
+                Some(b'E') => out.extend_from_slice(at_end),
+                Some(b'L') => read_header(&frame[1..]),
+                Some(b'O') => negotiate(&rest[..4 + frame.len()], &mut out),
+                Some(b'Q') => return Ok(()),
+                _ => {}
+            }
+            rest = after;
+        }
+        let left = rest.len();
+        input.copy_within(filled - left..filled, 0);
+        filled = left;
+        if !out.is_empty() {
+            stream.write_all(&out).await?;
+            out.clear();
+        }
+    }
+}
+
+fn read_header(body: &[u8]) {
+    let Some(end) = memchr(0, body) else { return };
+    let (name, value) = (&body[..end], &body[end + 1..]);
+    black_box((name, value.strip_suffix(b"\0")));
+}
+
+/// What becalm answers, whatever that is: the same steps and the same macros.
+fn negotiate(offer: &[u8], out: &mut Vec<u8>) {
+    let answered = Session::new(SessionLimits::default()).feed(offer, &mut Nobody, out);
+    debug_assert!(answered.is_ok());
+}
+
+struct Nobody;
+
+impl Filter for Nobody {
+    fn connect(&mut self, _: Client<'_>) {}
+    fn mail(&mut self, _: &[u8], _: &Macros) {}
+    fn recipient(&mut self, _: &[u8]) {}
+    fn data(&mut self, _: &Macros) -> AtData {
+        AtData::Accept
+    }
+    fn header(&mut self, _: &[u8], _: &[u8]) {}
+    fn end_of_message(&mut self, _: &Macros, _: &mut Changes<'_>) -> FinalReply {
+        FinalReply::Accept
+    }
+    fn abort(&mut self) {}
+}

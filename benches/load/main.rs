@@ -1,0 +1,305 @@
+//! becalm under load, against filters that judge nothing: `cargo bench --bench load`.
+//!
+//! ```text
+//! generator (plays Postfix, this process) ── unix socket ──▶ one filter at a time, each a process of its own:
+//!                                                            bare tokio | becalm | libmilter's C no-op
+//! ```
+//!
+//! The filters of a case take turns, again and again, and each ratio is of two turns of one round: what the
+//! machine does meanwhile hits both. `benches/README.md` says how to read the result.
+#![forbid(unsafe_code)]
+
+mod bare;
+mod filters;
+mod generator;
+mod mail;
+mod report;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use bare::{Bare, Runtime};
+use filters::{Running, Which, Workshop};
+use generator::{Generator, Load};
+use mail::Kinds;
+use report::{Row, Table, Turn};
+
+/// Measures becalm against bare filters, in turns.
+#[derive(Parser)]
+#[command(name = "load", bin_name = "cargo bench --bench load --")]
+struct Options {
+    /// Only cases whose name contains one of these: ordinary-1, ordinary-500, storm, session.
+    cases: Vec<String>,
+    /// Rounds; in each, every filter has one turn.
+    #[arg(long, default_value_t = 21)]
+    rounds: usize,
+    /// Length of a turn in milliseconds.
+    #[arg(long, default_value_t = 120)]
+    turn: u64,
+    /// Connections at once, instead of each case's own; may be repeated.
+    #[arg(long, value_delimiter = ',')]
+    connections: Vec<usize>,
+    /// Messages in a session (not in the case that has one).
+    #[arg(long, default_value_t = 100)]
+    session: u64,
+    /// Passed by cargo bench. Without it (cargo test) nothing is measured.
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// Be a bare filter.
+    #[arg(long, hide = true, requires = "runtime", requires = "socket")]
+    serve: Option<Bare>,
+    #[arg(long, hide = true)]
+    runtime: Option<Runtime>,
+    #[arg(long, hide = true)]
+    socket: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let done = match (&options.serve, &options.runtime, &options.socket) {
+        (Some(bare), Some(runtime), Some(socket)) => bare::serve(*bare, *runtime, socket),
+        _ if options.bench => measure(&options),
+        _ => {
+            println!("nothing is measured without --bench: use cargo bench --bench load");
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One kind of mail, sent in one way, to several filters.
+struct Case {
+    name: &'static str,
+    title: &'static str,
+    kinds: Kinds,
+    /// None: as the options say.
+    messages_per_session: Option<u64>,
+    connections: &'static [usize],
+    filters: Vec<Which>,
+    goals: Vec<Goal>,
+}
+
+/// What becalm promises.
+struct Goal {
+    of: Which,
+    against: Against,
+    quantity: Quantity,
+}
+
+#[derive(Clone, Copy)]
+enum Against {
+    Bare,
+    Libmilter,
+}
+
+#[derive(Clone, Copy)]
+enum Quantity {
+    RateAtLeast(f64),
+    CpuAtMost(f64),
+}
+
+const BECALM: Which = Which::Becalm { many_recipients: None };
+
+/// Above what Postfix takes in one transaction (`smtpd_recipient_limit` = 1000): no number makes mail watched.
+const BECALM_UNWATCHED: Which = Which::Becalm { many_recipients: Some(1_001) };
+
+fn cases() -> Vec<Case> {
+    use Against::{Bare as AgainstBare, Libmilter as AgainstLibmilter};
+    use Quantity::{CpuAtMost, RateAtLeast};
+    let bare = |bare| [Which::Bare(bare, Runtime::Shared), Which::Bare(bare, Runtime::PerThread)];
+    let with = |first: [Which; 2], others: &[Which]| first.iter().chain(others).copied().collect::<Vec<_>>();
+    let goal = |of, against, quantity| Goal { of, against, quantity };
+    vec![
+        Case {
+            name: "ordinary-1",
+            title: "Ordinary mail, 1 recipient",
+            kinds: Kinds::Ordinary { recipients: 1 },
+            messages_per_session: None,
+            connections: &[1, 2, 8],
+            filters: with(bare(Bare::Data), &[BECALM, Which::Libmilter]),
+            goals: vec![
+                goal(BECALM, AgainstBare, RateAtLeast(0.8)),
+                goal(BECALM, AgainstBare, CpuAtMost(1.5)),
+                goal(BECALM, AgainstLibmilter, RateAtLeast(20.0)),
+            ],
+        },
+        Case {
+            name: "ordinary-500",
+            title: "Ordinary mail, 500 recipients",
+            kinds: Kinds::Ordinary { recipients: 500 },
+            messages_per_session: None,
+            connections: &[1, 8],
+            filters: with(bare(Bare::Data), &[BECALM_UNWATCHED, BECALM, Which::Libmilter]),
+            goals: vec![
+                goal(BECALM_UNWATCHED, AgainstBare, RateAtLeast(0.6)),
+                goal(BECALM, AgainstBare, RateAtLeast(0.6)),
+                goal(BECALM, AgainstLibmilter, RateAtLeast(20.0)),
+            ],
+        },
+        Case {
+            name: "storm",
+            title: "Replies to a list of 840,000 in a storm, each of them held",
+            kinds: Kinds::Replies,
+            messages_per_session: None,
+            connections: &[1, 8],
+            filters: with(bare(Bare::Headers), &[Which::Bare(Bare::Hold, Runtime::PerThread), BECALM]),
+            goals: vec![goal(BECALM, AgainstBare, RateAtLeast(0.6))],
+        },
+        Case {
+            name: "session",
+            title: "Ordinary mail, 1 recipient, a session for each message",
+            kinds: Kinds::Ordinary { recipients: 1 },
+            messages_per_session: Some(1),
+            connections: &[1, 8],
+            filters: with(bare(Bare::Data), &[BECALM]),
+            goals: vec![],
+        },
+    ]
+}
+
+fn measure(options: &Options) -> io::Result<()> {
+    let workshop = Workshop::open()?;
+    let cores = std::thread::available_parallelism()?;
+    println!(
+        "{} rounds of {} ms a turn; {cores} cores, which the load generator shares with the filter.",
+        options.rounds, options.turn
+    );
+    println!("Ratios are to the bare filter with the most messages/s: median (quartiles) of the rounds.");
+    println!(
+        "Figures that are no ratios are this machine's at this moment: do not compare them between runs."
+    );
+    if let Some(why) = workshop.without_libmilter() {
+        println!("\nLIBMILTER IS MISSING from all tables (packages gcc and libmilter-dev are needed): {why}");
+    }
+    let mut verdicts = Vec::new();
+    for mut case in cases() {
+        if !options.cases.is_empty() && !options.cases.iter().any(|part| case.name.contains(part)) {
+            continue;
+        }
+        if workshop.without_libmilter().is_some() {
+            case.filters.retain(|which| *which != Which::Libmilter);
+        }
+        let tables = run(&case, options, &workshop)?;
+        for (_, table) in &tables {
+            table.print();
+        }
+        verdicts.extend(case.goals.iter().map(|goal| judge(&case, goal, &tables)));
+    }
+    println!("\nGoals");
+    for verdict in verdicts {
+        println!("  {verdict}");
+    }
+    Ok(())
+}
+
+/// One table for each number of connections.
+fn run(case: &Case, options: &Options, workshop: &Workshop) -> io::Result<Vec<(usize, Table)>> {
+    let running = case.filters.iter().map(|which| workshop.start(*which)).collect::<io::Result<Vec<_>>>()?;
+    let generators = running
+        .iter()
+        .map(|filter| Generator::new(&filter.socket, case.kinds))
+        .collect::<io::Result<Vec<_>>>()?;
+    let filters: Vec<_> = running.iter().zip(&generators).collect();
+    let numbers = if options.connections.is_empty() { case.connections } else { &options.connections };
+    let load = |connections| Load {
+        connections,
+        messages_per_session: case.messages_per_session.unwrap_or(options.session),
+        duration: Duration::from_millis(options.turn),
+    };
+    for (filter, generator) in &filters {
+        turn(filter, generator, load(2))?;
+    }
+    let mut tables = Vec::new();
+    for &connections in numbers {
+        let mut rows: Vec<Row> = filters
+            .iter()
+            .map(|(filter, _)| Row {
+                which: filter.which,
+                turns: Vec::new(),
+                note: String::new(),
+                memory: Default::default(),
+            })
+            .collect();
+        for round in 0..options.rounds {
+            let mut order: Vec<_> = filters.iter().zip(&mut rows).collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for ((filter, generator), row) in order {
+                let (turn, note) = turn(filter, generator, load(connections))?;
+                row.turns.push(turn);
+                row.note = note;
+            }
+        }
+        for ((filter, _), row) in filters.iter().zip(&mut rows) {
+            row.memory = filter.memory()?;
+        }
+        let title = format!("{}, {connections} connection(s)  [{}]", case.title, case.name);
+        tables.push((connections, Table { title, rows }));
+    }
+    Ok(tables)
+}
+
+fn turn(filter: &Running, generator: &Generator<'_>, load: Load) -> io::Result<(Turn, String)> {
+    let failed =
+        |error| io::Error::other(format!("{}: {error}\n{}", filter.which.name(), filter.last_words()));
+    let before = filter.cpu()?;
+    let outcome = generator.run(load).map_err(failed)?;
+    let cpu = filter.cpu()?.saturating_sub(before);
+    let share = |part: u64| 100.0 * part as f64 / outcome.messages.max(1) as f64;
+    let note = match (outcome.read, outcome.held) {
+        (0, _) => String::new(),
+        (read, 0) => format!("headers of {:.0} %", share(read)),
+        (read, held) => format!("headers of {:.0} %, held {:.1} %", share(read), share(held)),
+    };
+    Ok((Turn::new(outcome.messages, outcome.elapsed, cpu), note))
+}
+
+fn judge(case: &Case, goal: &Goal, tables: &[(usize, Table)]) -> String {
+    let (quantity, against) = match (goal.quantity, goal.against) {
+        (Quantity::RateAtLeast(least), Against::Bare) => {
+            (format!("messages/s at least {least}"), "bare tokio")
+        }
+        (Quantity::RateAtLeast(least), Against::Libmilter) => {
+            (format!("messages/s at least {least}"), "libmilter")
+        }
+        (Quantity::CpuAtMost(most), _) => (format!("CPU a message at most {most}"), "bare tokio"),
+    };
+    let mut met = true;
+    let mut found = Vec::new();
+    for (connections, table) in tables {
+        let base = match goal.against {
+            Against::Bare => table.base(),
+            Against::Libmilter => table.row(|which| which == Which::Libmilter),
+        };
+        let (Some(own), Some(base)) = (table.row(|which| which == goal.of), base) else { continue };
+        let (ratio, good) = match goal.quantity {
+            Quantity::RateAtLeast(least) => {
+                let ratio = own.rates_by(base);
+                (ratio, ratio.median >= least)
+            }
+            Quantity::CpuAtMost(most) => {
+                let ratio = own.cpus_by(base);
+                (ratio, ratio.median <= most)
+            }
+        };
+        met &= good;
+        found.push(format!("{ratio} at {connections}"));
+    }
+    let verdict = match (found.is_empty(), met) {
+        (true, _) => "not measured",
+        (_, true) => "met",
+        (_, false) => "MISSED",
+    };
+    format!("{verdict:<12} {}: {}, {quantity} of {against}: {}", case.name, goal.of.name(), found.join(", "))
+}
