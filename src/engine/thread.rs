@@ -90,8 +90,7 @@ impl Threads {
             return Thread { key, reply: replies || key != own };
         }
         if !replies {
-            // Its answers may have come before it.
-            return Thread { key: by_id(&own).unwrap_or(own), reply: false };
+            return Thread { key: own, reply: false };
         }
         let by_subject = subject_key
             .filter(|_| traces.replies_by_subject)

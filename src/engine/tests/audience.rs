@@ -103,15 +103,48 @@ fn parts_are_counted_once() {
 }
 
 #[test]
+fn a_part_is_no_repeat() {
+    let mut policy = holding();
+    policy.thresholds.budget = 100;
+    let site = setup(&[]).policy(policy).build();
+    let answer = |n: u32, people| Letter::new(&stranger(n), "").with_people(people).re("root-1@example.net");
+    for n in 0..2 {
+        assert_eq!(site.send(&answer(n, 0..60)).reason, Reason::Calm);
+    }
+    // Three may pass; the third comes in two parts.
+    for people in [0..60, 60..120] {
+        assert_eq!(site.send(&answer(2, people).id("split-1@example.org")).reason, Reason::Calm);
+    }
+    assert!(matches!(site.send(&answer(2, 0..60)).reason, Reason::Suspicion { .. }));
+}
+
+#[test]
+fn a_suspicion_whose_time_is_over_is_judged_anew() {
+    let mut policy = holding();
+    policy.thresholds.delay = 5 * MINUTE;
+    let mut site = setup(&[(ALL, 100_000)]).policy(policy).build();
+    for n in 0..3 {
+        site.send(&Letter::new(&stranger(n), ALL).re("root-1@example.net"));
+    }
+    let letter = Letter::new("jo@example.org", ALL).re("root-1@example.net").id("again-1@example.org");
+    let until = |at: Timestamp| Reason::Suspicion { until: at.after(5 * MINUTE) };
+    assert_eq!(site.send(&letter).reason, until(START));
+    site.wait(5 * MINUTE - SECOND);
+    assert_eq!(site.send(&letter).reason, until(START));
+    site.wait(SECOND);
+    assert_eq!(site.send(&letter).reason, until(site.now));
+}
+
+#[test]
 fn a_part_without_the_list_shares_the_verdict_of_the_part_with_it() {
     let policy = Policy { reject_text: "no replies to {list}".to_owned(), ..touchy(Mode::Reject) };
-    let site = setup(&[(ALL, 100)]).policy_of(ALL, policy).build();
+    let site = setup(&[(ALL, 5)]).policy_of(ALL, policy).build();
     site.open_storm(ALL);
     let first = Letter::new("jo@example.org", ALL).id("split-1@example.org");
     let rejected = Action::Reject { text: "no replies to all@example.org".to_owned() };
     assert_eq!(site.send(&first).action, rejected);
     let decision = site.send(&first.clone().with_people(0..10));
-    assert_eq!((decision.action, decision.audience, decision.list.as_deref()), (rejected, 110, Some(ALL)));
+    assert_eq!((decision.action, decision.audience, decision.list.as_deref()), (rejected, 15, Some(ALL)));
 }
 
 #[test]

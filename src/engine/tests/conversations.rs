@@ -159,6 +159,28 @@ fn the_newest_known_id_decides() {
 }
 
 #[test]
+fn an_answer_to_two_conversations_does_not_join_them() {
+    let site = site();
+    site.send(&Letter::new("carol@example.org", ALL).id(ROOT));
+    site.send(&Letter::new("dan@example.org", ALL).id("dinner-1@example.net"));
+    let both = Letter::new("eve@example.org", ALL)
+        .header("References", "<dinner-1@example.net> <root-1@example.net>");
+    assert!(!joins(&site, &both));
+    assert!(
+        !joins(&site, &Letter::new("fred@example.org", ALL).re("dinner-1@example.net")),
+        "lunch moved dinner"
+    );
+    assert!(joins(&site, &bob(&[("References", "<root-1@example.net>")])));
+}
+
+#[test]
+fn a_subject_joins_where_it_says_that_it_replies() {
+    let unseen = ("References", "<unseen-9@example.net>");
+    assert!(!joins(&begun(), &bob(&[unseen, ("Subject", "Lunch")])));
+    assert!(joins(&begun(), &bob(&[unseen, ("Subject", "Re: Lunch")])));
+}
+
+#[test]
 fn answers_to_something_unseen_find_each_other() {
     let site = site();
     let answer =

@@ -159,6 +159,37 @@ fn a_small_spark_rekindles_it() {
 }
 
 #[test]
+fn a_spark_is_three_newcomers_at_least() {
+    let mut policy = holding();
+    policy.thresholds.storm_min = 4;
+    let mut site = setup(&[(ALL, MEMBERS)]).policy(policy).build();
+    for n in 0..4 {
+        site.send(&answer(n));
+    }
+    assert!(matches!(site.phase(ALL), Phase::Storm { .. }));
+    site.wait(2 * HOUR);
+    site.engine.tick(site.now);
+    // K is 4; half of it would be two.
+    for n in 40..42 {
+        assert_eq!(site.send(&Letter::new(&stranger(n), ALL)).reason, Reason::Calm);
+    }
+    assert_eq!(started(&site.send(&Letter::new(&stranger(42), ALL))), Some("rekindled"));
+}
+
+#[test]
+fn who_passes_in_a_storm_is_no_attempt_however_high_the_counts() {
+    let mut site = setup(&[(ALL, MEMBERS)]).build();
+    site.introduce(ALL, "regular@example.org");
+    for n in 0..20 {
+        site.send(&Letter::new(&stranger(n), ALL));
+    }
+    site.wait(50 * MINUTE);
+    assert_eq!(site.send(&regular("Weekly report")).reason, Reason::Calm);
+    site.wait(10 * MINUTE + SECOND);
+    assert_eq!(site.engine.tick(site.now).len(), 1);
+}
+
+#[test]
 fn a_young_list_is_judged_by_distinct_authors_alone() {
     let mut young = setup(&[(ALL, MEMBERS)]);
     young.age = 30 * DAY - SECOND;
@@ -292,6 +323,17 @@ fn a_storm_on_an_address_of_a_pattern_outlives_a_reload() {
     assert!(matches!(site.phase("red-all@example.org"), Phase::Storm { .. }));
     site.wait(HOUR + SECOND);
     assert_eq!(site.engine.tick(site.now).len(), 1);
+}
+
+#[test]
+fn an_address_of_a_pattern_that_becomes_a_list_is_one_list() {
+    let mut setup = pattern();
+    let site = setup.build();
+    site.open_storm("red-all@example.org");
+    setup.lists.insert(0, list("red-all@example.org", 100));
+    site.reload(&setup);
+    assert_eq!(site.engine.storms(site.now).len(), 1);
+    assert_eq!(site.send(&Letter::new("jo@example.org", "red-all@example.org")).reason, Reason::Storm);
 }
 
 #[test]
