@@ -72,16 +72,17 @@ async fn session(mut stream: UnixStream, bare: Bare) -> io::Result<()> {
         Bare::Hold => b"\0\0\0\x16hX-Becalm\0value, held\0\0\0\0\x07qstorm\0\0\0\0\x01a",
         _ => b"\0\0\0\x01a",
     };
-    let mut input = vec![0; 128 * 1024];
-    let mut filled = 0;
+    let mut input = Vec::with_capacity(64 * 1024);
     let mut out = Vec::with_capacity(1024);
     loop {
-        let read = stream.read(&mut input[filled..]).await?;
-        if read == 0 {
+        // A frame is 64 KiB at most.
+        if input.len() == input.capacity() {
+            input.reserve(64 * 1024);
+        }
+        if stream.read_buf(&mut input).await? == 0 {
             return Ok(());
         }
-        filled += read;
-        let mut rest = &input[..filled];
+        let mut rest = &input[..];
         while let Some((length, after)) = rest.split_first_chunk::<4>() {
             let Some((frame, after)) = after.split_at_checked(u32::from_be_bytes(*length) as usize) else {
                 break;
@@ -97,8 +98,7 @@ async fn session(mut stream: UnixStream, bare: Bare) -> io::Result<()> {
             rest = after;
         }
         let left = rest.len();
-        input.copy_within(filled - left..filled, 0);
-        filled = left;
+        input.drain(..input.len() - left);
         if !out.is_empty() {
             stream.write_all(&out).await?;
             out.clear();
