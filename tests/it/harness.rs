@@ -238,9 +238,21 @@ impl Becalm {
         })
     }
 
-    /// Sends a signal.
+    /// Sends a signal; a stop has happened when this returns.
     pub fn signal(&self, signal: Signal) {
         rustix::process::kill_process(self.pid(), signal).expect("becalm runs");
+        if signal == Signal::STOP {
+            wait_until("every thread stands still", || self.stands_still().then_some(()));
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("becalm runs");
+        threads.flatten().all(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // proc(5): the state follows the name, which stands in brackets.
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     /// Its process.
