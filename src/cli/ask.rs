@@ -173,7 +173,11 @@ fn storms_text(storms: &Storms) -> String {
                 &storm.members.to_string(),
                 &storm.trigger,
                 &storm.started,
-                storm.ended.as_deref().unwrap_or("still open"),
+                storm.ended.as_deref().unwrap_or(if storm.list.is_some() {
+                    "still open"
+                } else {
+                    "when quiet"
+                }),
             ]);
         }
         text.push_str(&format!("\nStorms since the start\n{past}\n"));

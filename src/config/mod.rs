@@ -86,7 +86,7 @@ pub struct Listen {
     pub message_timeout: Duration,
     /// How long a packet that has begun may take to arrive, and a reply to be taken. 1 s to 10 min.
     pub packet_timeout: Duration,
-    /// How long a stopping daemon serves the messages it has begun. 0 to 10 min.
+    /// How long a stopping daemon serves the sessions that are open. 0 to 10 min.
     pub drain: Duration,
     /// Worker threads; 0: one a core. At most 1,024.
     pub threads: usize,
@@ -316,9 +316,11 @@ impl Config {
             ("tables.known_authors", tables.known_authors != new.tables.known_authors),
             ("tables.message_ids", tables.message_ids != new.tables.message_ids),
             ("log.format", self.log.format != new.log.format),
+            ("log.level", self.log.level != new.log.level),
             ("admin.socket", admin.socket != new.admin.socket),
             ("admin.mode", admin.mode != new.admin.mode),
             ("admin.group", admin.group != new.admin.group),
+            ("admin.users", admin.users != new.admin.users),
             ("state.directory", self.state.directory != new.state.directory),
             ("state.node", self.state.node != new.state.node),
         ];

@@ -80,7 +80,7 @@ where
     let mut output = Vec::with_capacity(1024);
     // When the rest of a packet that has begun is due, however many pieces it comes in.
     let mut rest_due = None;
-    while !session.closed() {
+    while !session.closed() && !shared.is_stopped() {
         let in_message = session.state().in_message();
         let silence = match rest_due {
             Some(_) => patience.packet,
@@ -165,14 +165,14 @@ impl Handler {
         std::panic::catch_unwind(AssertUnwindSafe(|| self.shared.engine.judge(&self.tx, id, now))).ok()
     }
 
-    /// Carries a decision out. False in the middle: the peer did not offer what it takes.
+    /// Carries a decision out. None: the peer did not offer what it takes.
     fn carry_out(
         &self,
         decision: &Decision,
         queue_id: &str,
         changes: &mut Changes<'_>,
     ) -> Option<FinalReply> {
-        if decision.enforced && !self.shared.engine.is_observing() {
+        if decision.action != Action::Accept || (decision.enforced && !self.shared.engine.is_observing()) {
             // From the last to the first, or the numbers would shift.
             for index in (1..=self.tx.foreign_marks()).rev() {
                 changes.delete_header(mark::HEADER.as_bytes(), index);
@@ -216,7 +216,6 @@ impl Handler {
             Action::Discard => &counters.discarded,
         };
         counter.add_one();
-        shared.publish(&decision.events);
 
         let list = decision.list.as_deref().unwrap_or("-");
         let (action, would, reason) = (decision.action.name(), decision.would.name(), decision.reason.name());
@@ -295,13 +294,17 @@ impl Filter for Handler {
         let Some(decision) = self.judge(&queue_id) else {
             return self.fail_open(&queue_id, "the judgement panicked");
         };
-        let reply = self.carry_out(&decision, &queue_id, changes);
-        match reply {
+        // First, whatever comes: a storm is announced once, by the message that declared it.
+        self.shared.publish(&decision.events);
+        match self.carry_out(&decision, &queue_id, changes) {
             Some(reply) => {
                 self.report(&decision, &queue_id);
                 reply
             }
-            None => self.fail_open(&queue_id, "the peer does not offer the action that this verdict needs"),
+            None => {
+                changes.take_back();
+                self.fail_open(&queue_id, "the peer does not offer the action that this verdict needs")
+            }
         }
     }
 

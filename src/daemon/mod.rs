@@ -58,6 +58,8 @@ pub struct Daemon {
     /// As status shows them.
     listening: Vec<String>,
     config_path: Option<PathBuf>,
+    /// As at the start: a reload does not move the emergency switch.
+    observe_flag: PathBuf,
     started: Timestamp,
     standing: Mutex<Standing>,
     /// Locked only by the supervisor, for as long as sources are read.
@@ -66,6 +68,8 @@ pub struct Daemon {
 
 /// What the last reload left.
 struct Standing {
+    /// What waits for a restart is compared with this.
+    at_start: Config,
     config: Config,
     reload: Option<String>,
 }
@@ -91,7 +95,8 @@ impl Daemon {
             site::policy(&config),
             now,
         )?;
-        engine.set_observing(site::observe_flag(&config).exists());
+        let observe_flag = site::observe_flag(&config);
+        engine.set_observing(observe_flag.exists());
         let marker = Marker::new(&site::key(&config), &config.state.node);
         let shared =
             Shared::new(engine, clock, marker, site::patience(&config), config.listen.max_connections);
@@ -99,8 +104,9 @@ impl Daemon {
             shared: Arc::new(shared),
             listening: listeners.iter().map(|listener| listener.name().to_owned()).collect(),
             config_path,
+            observe_flag,
             started: now,
-            standing: Mutex::new(Standing { config, reload: None }),
+            standing: Mutex::new(Standing { at_start: config.clone(), config, reload: None }),
             directory: Mutex::new(directory),
         };
         Ok((daemon, listeners))

@@ -161,7 +161,8 @@ impl Shared {
         }
     }
 
-    /// No new sessions from now on.
+    /// No new sessions from now on. Those that are there go on, even between messages: Postfix keeps MAIL and
+    /// RCPT back until DATA, so that a session that looks idle may have a message begun.
     pub fn begin_draining(&self) {
         self.draining.store(true, Ordering::Release);
     }
@@ -174,6 +175,11 @@ impl Shared {
     /// Ends every session that is still there.
     pub fn stop_sessions(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Are sessions to end, whatever they do?
+    pub fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
     }
 
     /// For a session to learn that it is to end.

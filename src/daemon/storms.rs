@@ -60,8 +60,12 @@ impl StormBook {
         if self.records.len() < self.most {
             return;
         }
-        let oldest =
-            self.records.iter().min_by(|a, b| a.started.cmp(&b.started)).map(|entry| entry.key().clone());
+        // Those that are over go first.
+        let oldest = self
+            .records
+            .iter()
+            .min_by(|a, b| (a.ended.is_none(), &a.started).cmp(&(b.ended.is_none(), &b.started)))
+            .map(|entry| entry.key().clone());
         if let Some(oldest) = oldest {
             self.records.remove(&oldest);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
@@ -29,7 +29,7 @@ impl Daemon {
             .map_err(system("cannot start a runtime"))?;
         let daemon = Arc::new(self);
         let threads = daemon.standing().config.listen.threads;
-        runtime.block_on(async {
+        let served = runtime.block_on(async {
             let mut signals = Signals::new().map_err(system("cannot listen for signals"))?;
             daemon.open_admin_socket()?;
             let workers = Workers::start(threads, &listeners, &daemon.shared)
@@ -42,26 +42,40 @@ impl Daemon {
             notify(sd_notify::NotifyState::Stopping);
             daemon.drain(workers, &mut signals).await;
             Ok(())
-        })
+        });
+        // A read that hangs must not keep the process.
+        runtime.shutdown_background();
+        served
     }
 
     async fn supervise(self: &Arc<Self>, signals: &mut Signals) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_refresh = self.next_refresh();
+        let mut reload_asked = false;
+        // Reading sources may hang (a file server that is gone): signals and the passing of time go on meanwhile.
+        let mut reading: Option<JoinHandle<()>> = None;
         loop {
-            tokio::select! {
-                _ = signals.reload.recv() => {
+            if reload_asked && reading.is_none() {
+                reload_asked = false;
+                let daemon = Arc::clone(self);
+                reading = Some(tokio::spawn(async move {
                     notify_reloading();
-                    self.reload().await;
+                    daemon.reload().await;
                     notify(sd_notify::NotifyState::Ready);
-                    next_refresh = self.next_refresh();
-                }
+                }));
+            }
+            tokio::select! {
+                _ = signals.reload.recv() => reload_asked = true,
                 _ = signals.terminate.recv() => return,
                 _ = signals.interrupt.recv() => return,
-                () = tokio::time::sleep_until(next_refresh) => {
-                    self.refresh().await;
+                () = finished(&mut reading) => {
+                    reading = None;
                     next_refresh = self.next_refresh();
+                }
+                () = tokio::time::sleep_until(next_refresh), if reading.is_none() => {
+                    let daemon = Arc::clone(self);
+                    reading = Some(tokio::spawn(async move { daemon.refresh().await }));
                 }
                 _ = tick.tick() => self.tick(),
             }
@@ -73,7 +87,7 @@ impl Daemon {
         let events = self.shared.engine.tick(self.shared.clock.now());
         self.shared.publish(&events);
         self.shared.report_suppressed();
-        let flag = site::observe_flag(&self.standing().config).exists();
+        let flag = self.observe_flag.exists();
         if flag != self.shared.engine.is_observing() {
             self.shared.engine.set_observing(flag);
             if flag {
@@ -120,7 +134,7 @@ impl Daemon {
         directory.reload(new.directory.clone(), new.addresses.clone(), now);
         let snapshot = Arc::clone(directory.snapshot());
         site::report_sources(&snapshot);
-        let waits = self.standing().config.needs_restart(&new);
+        let waits = self.standing().at_start.needs_restart(&new);
         if !waits.is_empty() {
             warn!(settings = waits.join(", "), "these wait for a restart, the rest is in force");
         }
@@ -202,6 +216,18 @@ impl Daemon {
             error!(%panic, "waiting for the workers failed");
         }
         info!("stopped");
+    }
+}
+
+/// Resolves when the task is done; never where there is none.
+async fn finished(task: &mut Option<JoinHandle<()>>) {
+    match task {
+        Some(task) => {
+            if let Err(panic) = task.await {
+                error!(%panic, "reading the configuration or the sources failed");
+            }
+        }
+        None => std::future::pending().await,
     }
 }
 

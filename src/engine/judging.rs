@@ -21,9 +21,13 @@ use crate::storm::policy::Mode;
 use crate::time::Timestamp;
 use crate::window::AuthorTag;
 
-/// A message that comes again within this time is a retry or a re-injection, not another attempt. No longer
-/// than a useful delay, so that a deferred message is judged anew when it returns.
+/// A message that comes again within this time is a retry or a re-injection, not another attempt, and gets the
+/// same verdict. No longer than a useful delay, so that a deferred message is judged anew when it returns.
 const RETRY_MEMORY: Duration = Duration::from_secs(10 * 60);
+
+/// For so long a message that comes again is known to have been counted: as long as servers try (Postfix's
+/// `maximal_queue_lifetime`, five days).
+const COUNTED_MEMORY: Duration = Duration::from_secs(5 * 86_400);
 
 /// What the earlier parts of a message came to.
 #[derive(Clone, Copy)]
@@ -73,6 +77,8 @@ struct Weighed {
     retried: SmallVec<[Option<Judgement>; 2]>,
     /// The same for the set of its recipients, where no list is named.
     same_recipients: Option<Judgement>,
+    /// For each list: was this message counted when it came before?
+    counted: SmallVec<[bool; 2]>,
     /// Nothing in it is new.
     repeated: bool,
     /// It came before and was stopped by a rate limit.
@@ -101,10 +107,10 @@ impl Engine {
         if lists.is_empty() {
             verdicts.push(self.judge_without_list(tx, &facts, &weighed, now, &mut decision));
         }
-        for (list, retried) in lists.iter().zip(&weighed.retried) {
+        for ((list, retried), counted) in lists.iter().zip(&weighed.retried).zip(&weighed.counted) {
             let judgement = match retried {
                 Some(judgement) => *judgement,
-                None => self.judge_list(&facts, list, weighed.audience, now, &mut decision),
+                None => self.judge_list(&facts, list, weighed.audience, *counted, now, &mut decision),
             };
             verdicts.push(ListVerdict { list: Some(Arc::clone(list)), judgement });
         }
@@ -158,6 +164,11 @@ impl Engine {
         let by_list: SmallVec<[Option<RetryMemo>; 2]> =
             lists.iter().map(|list| remembered(list.key)).collect();
         let by_recipients = remembered(tx.digest);
+        let seen = |last: u64| {
+            self.retry_key(facts, last)
+                .is_some_and(|key| self.retries.get(key, now, COUNTED_MEMORY).is_some())
+        };
+        let counted = lists.iter().map(|list| seen(list.key)).collect();
         let limited = by_list.iter().chain([&by_recipients]).flatten().any(|memo| memo.limited);
         let retried: SmallVec<[Option<Judgement>; 2]> =
             by_list.iter().map(|memo| memo.map(|memo| memo.judgement)).collect();
@@ -173,7 +184,7 @@ impl Engine {
             Some(part) => part.audience.saturating_add(own),
             None => own,
         };
-        Weighed { audience, own, retried, earlier, same_recipients, repeated, limited }
+        Weighed { audience, own, retried, same_recipients, counted, earlier, repeated, limited }
     }
 
     fn judge_list(
@@ -181,6 +192,7 @@ impl Engine {
         facts: &Facts,
         list: &Arc<WatchedList>,
         audience: u64,
+        counted: bool,
         now: Timestamp,
         decision: &mut Decision,
     ) -> Judgement {
@@ -195,7 +207,7 @@ impl Engine {
                 reply: thread.reply,
             },
             automatic: facts.automatic,
-            part: false,
+            part: counted,
             now,
         };
         let outcome = self.detector.observe(&post, &list.policy.thresholds);
@@ -218,9 +230,7 @@ impl Engine {
         if let Some(judgement) = weighed.same_recipients {
             return ListVerdict { list: None, judgement };
         }
-        let few = weighed.audience < u64::from(tx.world.watch.many_recipients);
-        if few && weighed.earlier.is_none() {
-            // Watched only because its sender was; it turned out to be another message.
+        if self.is_other_mail(tx, weighed) {
             return ListVerdict { list: None, judgement: Judgement::Pass };
         }
         let thread = self.threads.join(&facts.traces, 0, facts.fallback, &self.keys, now);
@@ -250,6 +260,12 @@ impl Engine {
             }
             _ => ListVerdict { list: None, judgement: outcome.judgement },
         }
+    }
+
+    /// Watched only because its sender was: it turned out to be another message, to few recipients and no list.
+    fn is_other_mail(&self, tx: &Transaction, weighed: &Weighed) -> bool {
+        let few = weighed.audience < u64::from(tx.world.watch.many_recipients);
+        tx.lists.is_empty() && few && weighed.earlier.is_none()
     }
 
     fn remember(
@@ -315,8 +331,10 @@ impl Engine {
                 decision.storm = storm_name(list, now).filter(|_| worst.judgement != Judgement::Pass);
             }
         }
-        // What came before and passed has been charged.
-        if decision.reason != Reason::Calm || (weighed.repeated && !weighed.limited) {
+        // What is stopped is not charged; what came before and passed has been; and what was read only because
+        // its sender had just sent to a list is no business of becalm's.
+        let charged_before = weighed.repeated && !weighed.limited;
+        if decision.action != Action::Accept || charged_before || self.is_other_mail(tx, weighed) {
             return;
         }
         if let Some(exceeded) = tx.world.limits.check(facts.author_key, weighed.own, now) {
@@ -325,11 +343,16 @@ impl Engine {
             let protected =
                 verdicts.iter().any(|v| v.list.as_ref().is_some_and(|list| list.policy.never_hold));
             let mode = tx.world.limit_mode;
-            decision.reason = Reason::Limit(exceeded);
             let enforced = if mode == Mode::Observe { Mode::Hold } else { mode };
-            decision.would = verdict::rule_limit(&exceeded, enforced, policy, name, weighed.audience, now);
-            if mode != Mode::Observe && !self.is_observing() && !protected {
-                decision.action = decision.would.clone();
+            let would = verdict::rule_limit(&exceeded, enforced, policy, name, weighed.audience, now);
+            let acts = mode != Mode::Observe && !self.is_observing() && !protected;
+            // A storm that is only observed is the better reason, unless the limit acts.
+            if acts || decision.would == Action::Accept {
+                decision.reason = Reason::Limit(exceeded);
+                decision.would = would.clone();
+            }
+            if acts {
+                decision.action = would;
             }
         }
     }
@@ -407,7 +430,7 @@ impl Decision {
             kind: if facts.automatic { Kind::Automatic } else { Kind::New },
             redistributed: facts.redistributed,
             wants_receipts: facts.wants_receipts,
-            enforced: lists.iter().any(|list| list.policy.mode != Mode::Observe),
+            enforced: lists.iter().any(|list| list.policy.mode != Mode::Observe && !list.policy.never_hold),
             events: SmallVec::new(),
         }
     }

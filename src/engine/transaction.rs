@@ -138,11 +138,6 @@ impl Transaction {
         self.watched
     }
 
-    /// When the message began (its MAIL command).
-    pub fn begun(&self) -> Timestamp {
-        self.now
-    }
-
     /// Forgets the message; the session's own facts stay.
     pub fn reset(&mut self) {
         self.sender.clear();

@@ -1,11 +1,8 @@
-//! Events: what the engine tells about storms. Versioned, so that a later becalm can read an earlier one's.
+//! Events: what the engine tells about storms.
 
 use serde::Serialize;
 
 use crate::time::Timestamp;
-
-/// Goes up when the meaning of a field changes.
-pub const VERSION: u32 = 1;
 
 /// Something that happened once and that somebody will want to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

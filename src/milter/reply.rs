@@ -183,6 +183,12 @@ impl<'a> Changes<'a> {
         done
     }
 
+    /// Takes all changes back: the message goes on as it came.
+    pub fn take_back(&mut self) {
+        self.out.truncate(self.start);
+        self.quarantine = None;
+    }
+
     fn change(&mut self, needed: u32, command: u8, body: &[&[u8]]) -> bool {
         let size: usize = body.iter().map(|part| part.len()).sum();
         let used = self.out.len() - self.start;

@@ -23,7 +23,8 @@ pub struct Post<'a> {
     pub conversation: Conversation,
     /// Sent by a program (out of office, receipt, bounce).
     pub automatic: bool,
-    /// A further part, to no list, of a message that was counted already: judged again, counted nowhere.
+    /// Counted already: a further part of a message to no list, or a message to a list that comes again after a
+    /// while. Judged again, counted nowhere.
     pub part: bool,
     /// When.
     pub now: Timestamp,
@@ -198,6 +199,10 @@ impl Detector {
             return outcome;
         }
         outcome.ended = self.tick(state, now, t);
+        if post.part {
+            outcome.judgement = self.judge_again(post, list, t);
+            return outcome;
+        }
 
         // Whether an author is a newcomer is settled at the attempt, before it is counted.
         outcome.newcomer = !self.known.known(post.author.known_key, now, t.known_after, t.known_for);
@@ -251,6 +256,26 @@ impl Detector {
             state.count(outcome.judgement != Judgement::Pass, post.audience);
         }
         outcome
+    }
+
+    /// A message that was counted when it first came: as things stand now. A suspicion's time is over by then; it
+    /// passes unless a storm came of it. Retries keep no storm alive: another server makes them, not people.
+    fn judge_again(&self, post: &Post<'_>, list: ListShare<'_>, t: &Thresholds) -> Judgement {
+        let now = post.now;
+        let newcomer = !self.known.known(post.author.known_key, now, t.known_after, t.known_for);
+        let dear = list.members > t.budget;
+        let slot = self.conversations.find(post.conversation.key);
+        let closed = post.conversation.reply && slot.is_some_and(|slot| slot.closed_until() > now);
+        let stopped = match list.state.phase(now) {
+            Phase::Storm { .. } => dear || newcomer || closed,
+            Phase::Cooling { .. } => (closed && (newcomer || dear)) || (dear && newcomer),
+            Phase::Calm => false,
+        };
+        if stopped {
+            return Judgement::Storm;
+        }
+        self.known.record(post.author.known_key, now, t.known_for);
+        Judgement::Pass
     }
 
     /// Many recipients and no list: there is no membership and no phase, only the conversation itself, which

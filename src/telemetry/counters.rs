@@ -26,7 +26,7 @@ counters! {
     connections_accepted,
     /// Connections that were closed at once, because there were too many.
     connections_refused,
-    /// Sessions that ended in a protocol error or a time-out.
+    /// Sessions that ended in a protocol error, a time-out or a broken connection.
     sessions_failed,
     /// Messages whose DATA was seen.
     messages,
