@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -238,21 +239,26 @@ impl Becalm {
         })
     }
 
-    /// Sends a signal; a stop has happened when this returns.
+    /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         rustix::process::kill_process(self.pid(), signal).expect("becalm runs");
-        if signal == Signal::STOP {
-            wait_until("every thread stands still", || self.stands_still().then_some(()));
-        }
     }
 
-    fn stands_still(&self) -> bool {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("becalm runs");
-        threads.flatten().all(|thread| {
-            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-            // proc(5): the state follows the name, which stands in brackets.
-            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
-        })
+    /// Waits until it has ended, or until a SIGSTOP has reached all its threads.
+    #[track_caller]
+    pub fn wait_until_still(&mut self) {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        wait_until("becalm stands still", || {
+            if self.child.try_wait().unwrap().is_some() {
+                return Some(());
+            }
+            let stopped = |task: std::fs::DirEntry| {
+                // proc_pid_stat(5): the state follows the name in brackets.
+                let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+            };
+            std::fs::read_dir(&tasks).ok()?.flatten().all(stopped).then_some(())
+        });
     }
 
     /// Its process.
@@ -280,7 +286,7 @@ impl Drop for Becalm {
 /// A Postfix with becalm behind it.
 pub struct Site {
     /// Postfix; it goes first.
-    pub postfix: Postfix,
+    pub postfix: Mta,
     /// becalm.
     pub becalm: Becalm,
     /// Where delivered mail ends up, a file for each message, named by its queue id.
@@ -355,10 +361,29 @@ impl Site {
     }
 }
 
+/// A private Postfix, whose log is seen when the test fails.
+pub struct Mta(Postfix);
+
+impl Deref for Mta {
+    type Target = Postfix;
+
+    fn deref(&self) -> &Postfix {
+        &self.0
+    }
+}
+
+impl Drop for Mta {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("Postfix's log:\n{}", self.0.log());
+        }
+    }
+}
+
 /// Starts a Postfix.
 #[track_caller]
-pub fn start(builder: Builder) -> Postfix {
-    builder.start().unwrap_or_else(|error| panic!("{error}"))
+pub fn start(builder: Builder) -> Mta {
+    Mta(builder.start().unwrap_or_else(|error| panic!("{error}")))
 }
 
 /// What became of all mail, once Postfix has nothing more to do.

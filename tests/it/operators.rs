@@ -73,7 +73,7 @@ fn check_reads_postfix_s_own_configuration() {
     let postfix = start(good.clone());
     let (fine, text) = check(&postfix);
     assert!(fine && text.contains("0 errors, 0 warnings"), "{text}");
-    postfix.stop();
+    drop(postfix);
 
     let postfix = start(
         Postfix::builder()

@@ -38,7 +38,7 @@ fn takes_mail_holds_and_releases_it_and_sends_it_nowhere() {
 #[test]
 fn several_run_side_by_side_and_leave_nothing_behind() {
     let instances: Vec<Postfix> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| start(Postfix::builder()))).collect();
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| Postfix::builder().start().unwrap())).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     for (number, postfix) in instances.iter().enumerate() {
@@ -81,15 +81,14 @@ fn it_ends_with_the_process_that_started_it() {
         .spawn()
         .unwrap();
     let master = wait_until("a Postfix runs", || {
-        // master(8) forks on its way up: the number is its last one once the process works in its own queue.
         let master = std::fs::read_to_string(homes().first()?.join("queue/pid/master.pid")).ok()?;
-        let master = Path::new("/proc").join(master.trim());
-        let works_in = std::fs::read_link(master.join("cwd")).ok()?;
-        works_in.starts_with(folder.path().canonicalize().ok()?).then_some(master)
+        let works_in = Path::new("/proc").join(master.trim()).join("cwd");
+        let queue = std::fs::read_link(&works_in).ok()?;
+        queue.starts_with(folder.path().canonicalize().unwrap()).then_some(works_in)
     });
     demo.kill().unwrap();
     demo.wait().unwrap();
     wait_until("it is gone, with all its files", || {
-        (homes().is_empty() && std::fs::read_link(master.join("cwd")).is_err()).then_some(())
+        (homes().is_empty() && std::fs::read_link(&master).is_err()).then_some(())
     });
 }
