@@ -55,7 +55,7 @@ impl Programs {
     }
 
     /// The full name of a program.
-    pub(super) fn path(&self, program: &'static str) -> PathBuf {
+    fn path(&self, program: &'static str) -> PathBuf {
         self.directory.join(program)
     }
 

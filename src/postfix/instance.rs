@@ -77,20 +77,22 @@ const SETTINGS: [(&str, &str); 25] = [
 /// its owner.
 pub(super) struct Keeper(Child);
 
-/// Run by the keeper's shell: `$1` is the program postfix, `$2` the configuration, `$3` all of it.
+/// Run by the keeper's shell: `$1` is the directory with everything in it.
 const KEEPER: &str = r#"
 read -r _ && exit 0
 trap '' HUP INT TERM
-"$1" -c "$2" stop >/dev/null 2>&1
-rm -rf -- "$3"
+for process in /proc/[0-9]*; do
+    case "$(readlink "$process/cwd")" in
+        "$1/queue" | "$1/queue (deleted)") kill "${process#/proc/}" ;;
+    esac
+done
+rm -rf -- "$1"
 "#;
 
 impl Keeper {
-    fn hire(programs: &Programs, home: &Path) -> Result<Self, Error> {
+    fn hire(home: &Path) -> Result<Self, Error> {
         Command::new("/bin/sh")
             .args(["-c", KEEPER, "becalm-keeper"])
-            .arg(programs.path("postfix"))
-            .arg(config_directory(home))
             .arg(home)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -144,7 +146,7 @@ pub(super) fn start(programs: &Programs, builder: &Builder) -> Result<(TempDir, 
         fs::write(config.join("main.cf"), main_cf(programs, builder, home.path()))
             .and_then(|()| fs::write(config.join("master.cf"), master_cf(builder, port)))
             .map_err(|source| system("cannot write Postfix's configuration", source))?;
-        let mut keeper = Keeper::hire(programs, home.path())?;
+        let mut keeper = Keeper::hire(home.path())?;
         let started = programs
             .run("postfix", &["-c", &config.to_string_lossy(), "start"], None, "")
             .map_err(|error| with_log(error, home.path()));
@@ -166,10 +168,9 @@ pub(super) fn start(programs: &Programs, builder: &Builder) -> Result<(TempDir, 
 /// Ends all processes of the instance: politely, then by force.
 pub(super) fn stop(home: &Path) {
     let queue = queue_directory(home);
-    let master = fs::read_to_string(queue.join("pid/master.pid"));
-    if let Some(master) = master.ok().and_then(|text| pid(&text)).filter(|master| works_in(*master, &queue)) {
+    for process in processes_in(&queue) {
         // Gone in this very moment is as good.
-        let _ = rustix::process::kill_process(master, Signal::TERM);
+        let _ = rustix::process::kill_process(process, Signal::TERM);
     }
     let watch = Stopwatch::start();
     loop {
@@ -206,7 +207,8 @@ fn lay_out(programs: &Programs) -> io::Result<TempDir> {
     let home = tempfile::Builder::new()
         .prefix("becalm-postfix-")
         .permissions(Permissions::from_mode(0o755))
-        .tempdir()?;
+        // Processes are known by the true name of their directory.
+        .tempdir_in(std::env::temp_dir().canonicalize()?)?;
     // The permissions above are subject to the umask.
     fs::set_permissions(home.path(), Permissions::from_mode(0o755))?;
     for directory in [config_directory(home.path()), queue_directory(home.path()), home.path().join("data")] {
@@ -275,10 +277,9 @@ fn processes_in(queue: &Path) -> Vec<Pid> {
 
 fn works_in(process: Pid, queue: &Path) -> bool {
     let works_in = fs::read_link(format!("/proc/{}/cwd", process.as_raw_nonzero()));
-    match (works_in, queue.canonicalize()) {
-        (Ok(works_in), Ok(queue)) => works_in == queue,
-        _ => false,
-    }
+    // Somebody may have cleaned up behind our back: proc_pid_cwd(5) says so after the name.
+    works_in
+        .is_ok_and(|cwd| cwd == queue || cwd.to_string_lossy() == format!("{} (deleted)", queue.display()))
 }
 
 fn pid(text: &str) -> Option<Pid> {

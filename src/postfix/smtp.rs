@@ -16,9 +16,12 @@ const MAX_LINES: usize = 100;
 /// The conversation broke.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The connection broke, or the server was silent for too long.
+    /// The connection broke.
     #[error("SMTP: {0}")]
     Io(#[from] io::Error),
+    /// The server was silent for too long.
+    #[error("SMTP: the server said nothing for {0:?}")]
+    Silent(Duration),
     /// Not a reply.
     #[error("SMTP: this is no reply: {0:?}")]
     Garbled(String),
@@ -58,6 +61,7 @@ impl std::fmt::Display for Reply {
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<TcpStream>,
+    patience: Duration,
 }
 
 impl Client {
@@ -80,7 +84,7 @@ impl Client {
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
         stream.set_nodelay(true)?;
-        let mut client = Self { stream: BufReader::new(stream) };
+        let mut client = Self { stream: BufReader::new(stream), patience };
         let greeting = client.reply()?;
         if greeting.code == 220 { Ok(client) } else { Err(Error::Refused(greeting)) }
     }
@@ -201,7 +205,11 @@ impl Client {
         let mut texts = Vec::new();
         for _ in 0..MAX_LINES {
             let mut line = Vec::new();
-            self.stream.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
+            let read = self.stream.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
+            read.map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::Silent(self.patience),
+                _ => Error::Io(error),
+            })?;
             if line.is_empty() {
                 return Err(Error::Io(io::ErrorKind::UnexpectedEof.into()));
             }
@@ -294,5 +302,9 @@ mod tests {
         assert!(matches!(first(b"hello\r\n"), Error::Garbled(_)));
         assert!(matches!(first(b"\xff\xff\xff\xff\r\n"), Error::Garbled(_)));
         assert!(matches!(first(b""), Error::Io(_)));
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let patience = Duration::from_millis(20);
+        let error = Client::connect_within(silent.local_addr().unwrap(), patience).unwrap_err();
+        assert!(matches!(error, Error::Silent(after) if after == patience), "{error}");
     }
 }

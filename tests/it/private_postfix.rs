@@ -1,7 +1,7 @@
 //! The private Postfix itself.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use becalm::postfix::Postfix;
@@ -63,6 +63,16 @@ fn an_error_says_why() {
     assert!(error.to_string().contains("master.cf"), "{error}");
 }
 
+/// A process that does not outlive the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Also when that process is killed: a demonstration that somebody interrupts leaves nothing running.
 #[test]
 fn it_ends_with_the_process_that_started_it() {
@@ -73,21 +83,22 @@ fn it_ends_with_the_process_that_started_it() {
             entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("becalm-postfix-"));
         homes.map(|entry| entry.path()).collect()
     };
-    let mut demo = Command::new(env!("CARGO_BIN_EXE_becalm"))
+    let demo = Command::new(env!("CARGO_BIN_EXE_becalm"))
         .args(["demo", "--postfix"])
         .env("TMPDIR", folder.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let mut demo = Killed(demo);
     let master = wait_until("a Postfix runs", || {
         let master = std::fs::read_to_string(homes().first()?.join("queue/pid/master.pid")).ok()?;
         let works_in = Path::new("/proc").join(master.trim()).join("cwd");
         let queue = std::fs::read_link(&works_in).ok()?;
         queue.starts_with(folder.path().canonicalize().unwrap()).then_some(works_in)
     });
-    demo.kill().unwrap();
-    demo.wait().unwrap();
+    demo.0.kill().unwrap();
+    demo.0.wait().unwrap();
     wait_until("it is gone, with all its files", || {
         (homes().is_empty() && std::fs::read_link(&master).is_err()).then_some(())
     });

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -76,16 +76,18 @@ pub fn play(
     let counts = Counts::default();
     let bar = progress_bar(scenario.posts.len() as u64, pace.progress);
     let (queue, posts) = sync_channel::<&Post>(1);
-    let posts = Mutex::new(posts);
+    // Owned by the senders alone: when the last of them has failed, nobody waits for a receiver.
+    let posts = Arc::new(Mutex::new(posts));
     let (latency, ordinary_sent, ordinary_touched) = std::thread::scope(|scope| {
         let storm: Vec<_> = (0..pace.storm_channels)
             .map(|index| {
-                let (counts, posts, bar) = (&counts, &posts, &bar);
+                let (counts, posts, bar) = (&counts, Arc::clone(&posts), &bar);
                 scope.spawn(move || {
-                    send_posts(Channel::new(target, index + 1), list, posts, counts, becalm, bar)
+                    send_posts(Channel::new(target, index + 1), list, &posts, counts, becalm, bar)
                 })
             })
             .collect();
+        drop(posts);
         let ordinary =
             scope.spawn(|| send_ordinary(Channel::new(target, 0), pace.ordinary_a_second, &counts.done));
         feed(scenario, &pace.clock, becalm, queue);
