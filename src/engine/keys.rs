@@ -13,6 +13,8 @@ pub struct Keys(SipHasher13);
 pub enum Role {
     /// An address that mail goes to, a list's or any other: one hash of a recipient serves all look-ups.
     Recipient,
+    /// A recipient as it was sent.
+    Spelling,
     /// An author's address.
     Author,
     /// An author on a list.

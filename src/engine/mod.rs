@@ -12,6 +12,7 @@
 
 mod judging;
 mod keys;
+mod spellings;
 mod thread;
 mod transaction;
 mod verdict;
@@ -51,6 +52,9 @@ const REPORT_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// A list nobody told us of is named alone or among a few. Where many people answer to all of many people, each of
 /// these is counted, but not reported.
 const MAX_REPORTED: u32 = 16;
+
+/// Those who are not reported are counted in lots of so many, which is faster.
+const COUNTED_AT_ONCE: usize = 64;
 
 /// Sizes of the tables; all memory is taken at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,13 +293,18 @@ impl Engine {
     /// A recipient, as it was sent: looked up, and counted by its author.
     pub fn recipient(&self, tx: &mut Transaction, raw: &[u8]) -> Option<Event> {
         let (key, unknown) = tx.add_recipient(raw, &self.keys)?;
-        let author = tx.author_key?;
+        if tx.recipients > MAX_REPORTED {
+            tx.uncounted.push(key);
+            if tx.uncounted.len() >= COUNTED_AT_ONCE {
+                self.count(tx);
+            }
+            return None;
+        }
+        let entry = recipient_entry(tx)?;
         let watch = &tx.world.watch;
-        let entry = Entry { author: AuthorTag::new(author), newcomer: false, cost: 1 };
         let tally = self.recipients.observe(key, entry, tx.now, watch.unknown_list_window)?;
         let reports = unknown
             && !tally.repeat
-            && tx.recipients <= MAX_REPORTED
             && tally.authors >= watch.unknown_list_authors
             && self.reported.first_in(key, tx.now, REPORT_EVERY);
         reports.then(|| Event::PossibleList {
@@ -307,6 +316,7 @@ impl Engine {
 
     /// All recipients are there: is the message watched? If not, it is none of becalm's business.
     pub fn at_data(&self, tx: &mut Transaction) -> bool {
+        self.count(tx);
         let watch = &tx.world.watch;
         tx.watched = !tx.lists.is_empty()
             || tx.recipients >= watch.many_recipients
@@ -315,6 +325,14 @@ impl Engine {
             self.origins.insert(tx.origin_key, tx.now);
         }
         tx.watched
+    }
+
+    /// Counts recipients beyond those that can be reported.
+    fn count(&self, tx: &mut Transaction) {
+        if let Some(entry) = recipient_entry(tx) {
+            self.recipients.observe_all(&tx.uncounted, entry, tx.now, tx.world.watch.unknown_list_window);
+        }
+        tx.uncounted.clear();
     }
 
     /// Lets time pass: storms end without mail too.
@@ -357,6 +375,11 @@ impl Engine {
             message_ids: self.threads.stats(),
         }
     }
+}
+
+/// What a message adds to the count of each of its recipients; nothing where nobody is its author.
+fn recipient_entry(tx: &Transaction) -> Option<Entry> {
+    Some(Entry { author: AuthorTag::new(tx.author_key?), newcomer: false, cost: 1 })
 }
 
 /// The name of the storm that is open on a list.

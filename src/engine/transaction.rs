@@ -30,6 +30,8 @@ pub struct Transaction {
     pub(super) recipients: u32,
     /// Room for one address at a time.
     address: AddressBuf,
+    /// Recipients that are still to be counted.
+    pub(super) uncounted: Vec<u64>,
     /// Sum of the recipients' keys: the same set gives the same digest in any order.
     pub(super) digest: u64,
     pub(super) lists: SmallVec<[ListRecipient; 2]>,
@@ -57,6 +59,7 @@ impl Transaction {
             origin_key: 0,
             recipients: 0,
             address: AddressBuf::new(),
+            uncounted: Vec::new(),
             digest: 0,
             lists: SmallVec::new(),
             list_recipients: 0,
@@ -96,8 +99,7 @@ impl Transaction {
     /// Takes a recipient. Returns the key of its address, and whether it is unknown to the directory.
     pub(super) fn add_recipient(&mut self, raw: &[u8], keys: &Keys) -> Option<(u64, bool)> {
         self.recipients = self.recipients.saturating_add(1);
-        let address = self.world.rules().canonical(raw, &mut self.address)?;
-        let (key, list) = self.world.recipient(&address, keys, self.now);
+        let (key, list) = self.world.recipient(raw, &mut self.address, keys, self.now)?;
         self.digest = self.digest.wrapping_add(key);
         let Some(list) = list else { return Some((key, true)) };
         self.list_recipients = self.list_recipients.saturating_add(1);
@@ -144,6 +146,7 @@ impl Transaction {
         self.user = None;
         self.author_key = None;
         self.recipients = 0;
+        self.uncounted.clear();
         self.digest = 0;
         self.lists.clear();
         self.list_recipients = 0;

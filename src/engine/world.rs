@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dashmap::DashMap;
 
 use super::keys::{KeyHasher, Keys, Role};
+use super::spellings::Spellings;
 use crate::directory::snapshot::{List, ListId, Snapshot};
-use crate::mail::{AddressRules, Canonical};
+use crate::mail::{AddressBuf, AddressRules};
 use crate::storm::limits::{LimitSettings, Limits, RateError};
 use crate::storm::policy::{Mode, Policy};
 use crate::storm::state::{ListState, Phase};
@@ -40,6 +41,7 @@ pub struct World {
     lists: Vec<Arc<WatchedList>>,
     by_key: HashMap<u64, ListId, BuildHasherDefault<KeyHasher>>,
     pattern_lists: DashMap<u64, Arc<WatchedList>>,
+    spellings: Spellings,
     states: Arc<StateRegistry>,
 }
 
@@ -173,6 +175,7 @@ impl World {
             lists,
             by_key,
             pattern_lists: pattern_lists.unwrap_or_default(),
+            spellings: Spellings::new(),
             states: Arc::clone(states),
         })
     }
@@ -183,12 +186,19 @@ impl World {
     }
 
     /// The key of a recipient's address without its extension, and the list that it names, if it names one.
+    /// `None`: it is no address.
     pub fn recipient(
         &self,
-        address: &Canonical<'_>,
+        raw: &[u8],
+        buf: &mut AddressBuf,
         keys: &Keys,
         now: Timestamp,
-    ) -> (u64, Option<Arc<WatchedList>>) {
+    ) -> Option<(u64, Option<Arc<WatchedList>>)> {
+        let spelling = keys.bytes(Role::Spelling, raw);
+        if let Some(key) = self.spellings.key(spelling) {
+            return Some((key, None));
+        }
+        let address = self.rules().canonical(raw, buf)?;
         let full = keys.bytes(Role::Recipient, address.full());
         let base = address.base().map(|base| (keys.bytes(Role::Recipient, base), base));
         let (key, short) = base.unwrap_or((full, address.full()));
@@ -196,10 +206,13 @@ impl World {
             .list_named(full, address.full())
             .or_else(|| base.and_then(|(key, base)| self.list_named(key, base)));
         let list = named.map(Arc::clone).or_else(|| {
-            let pattern = self.lists.get(self.snapshot.matching_pattern(address)?.index())?;
+            let pattern = self.lists.get(self.snapshot.matching_pattern(&address)?.index())?;
             Some(self.pattern_list(pattern, key, short, now))
         });
-        (key, list)
+        if list.is_none() {
+            self.spellings.put(spelling, key);
+        }
+        Some((key, list))
     }
 
     /// The list of this very address, patterns left aside.

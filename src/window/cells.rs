@@ -117,8 +117,9 @@ const ATTEMPTS: usize = 64;
 const USED_BITS: u32 = 6;
 const USED_MASK: u64 = (1 << USED_BITS) - 1;
 
+/// In this order, so that few authors are found in the cache line of the sum.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(super) struct Cells<const K: usize> {
     published: AtomicU64,
     sum: AtomicU64,
@@ -130,6 +131,12 @@ impl<const K: usize> Cells<K> {
     pub(super) fn new() -> Self {
         const { assert!(K > 0 && K as u64 <= USED_MASK) };
         Self { published: AtomicU64::new(0), sum: AtomicU64::new(0), cells: from_fn(|_| AtomicU64::new(0)) }
+    }
+
+    /// Has the processor fetch what most looks need.
+    #[inline]
+    pub(super) fn fetch(&self) {
+        std::hint::black_box(self.published.load(Ordering::Relaxed));
     }
 
     #[inline]
