@@ -9,26 +9,31 @@ pub struct Timestamp(u64);
 
 impl Timestamp {
     /// The time `millis` milliseconds after the Unix epoch.
+    #[inline]
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
     /// Milliseconds since the Unix epoch.
+    #[inline]
     pub const fn as_millis(self) -> u64 {
         self.0
     }
 
     /// Whole seconds since the Unix epoch.
+    #[inline]
     pub const fn as_secs(self) -> u64 {
         self.0 / 1000
     }
 
     /// The time that lies `span` later.
+    #[inline]
     pub const fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(millis(span)))
     }
 
     /// The time from `earlier` to this one; zero if `earlier` is the later of the two.
+    #[inline]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }

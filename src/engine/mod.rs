@@ -53,9 +53,6 @@ const REPORT_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// these is counted, but not reported.
 const MAX_REPORTED: u32 = 16;
 
-/// Those who are not reported are counted in lots of so many, which is faster.
-const COUNTED_AT_ONCE: usize = 64;
-
 /// Sizes of the tables; all memory is taken at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
@@ -292,14 +289,14 @@ impl Engine {
 
     /// A recipient, as it was sent: looked up, and counted by its author.
     pub fn recipient(&self, tx: &mut Transaction, raw: &[u8]) -> Option<Event> {
-        let (key, unknown) = tx.add_recipient(raw, &self.keys)?;
+        tx.recipients = tx.recipients.saturating_add(1);
         if tx.recipients > MAX_REPORTED {
-            tx.uncounted.push(key);
-            if tx.uncounted.len() >= COUNTED_AT_ONCE {
-                self.count(tx);
+            if tx.put_off.push(raw, &self.keys) {
+                self.catch_up(tx);
             }
             return None;
         }
+        let (key, unknown) = tx.add_recipient(raw, &self.keys)?;
         let entry = recipient_entry(tx)?;
         let watch = &tx.world.watch;
         let tally = self.recipients.observe(key, entry, tx.now, watch.unknown_list_window)?;
@@ -316,7 +313,7 @@ impl Engine {
 
     /// All recipients are there: is the message watched? If not, it is none of becalm's business.
     pub fn at_data(&self, tx: &mut Transaction) -> bool {
-        self.count(tx);
+        self.catch_up(tx);
         let watch = &tx.world.watch;
         tx.watched = !tx.lists.is_empty()
             || tx.recipients >= watch.many_recipients
@@ -327,12 +324,13 @@ impl Engine {
         tx.watched
     }
 
-    /// Counts recipients beyond those that can be reported.
-    fn count(&self, tx: &mut Transaction) {
+    /// Looks up and counts the recipients beyond those that can be reported.
+    fn catch_up(&self, tx: &mut Transaction) {
+        tx.look_up_put_off(&self.keys);
         if let Some(entry) = recipient_entry(tx) {
-            self.recipients.observe_all(&tx.uncounted, entry, tx.now, tx.world.watch.unknown_list_window);
+            self.recipients.observe_all(&tx.put_off.keys, entry, tx.now, tx.world.watch.unknown_list_window);
         }
-        tx.uncounted.clear();
+        tx.put_off.keys.clear();
     }
 
     /// Lets time pass: storms end without mail too.

@@ -1,6 +1,7 @@
 //! Spellings of addresses that are no lists: most mail goes to the same mailboxes again and again, written in the
 //! same way, and what was found out about a recipient need not be found out anew.
 
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Spellings that are remembered: 16 bytes each, half a MiB in all. A site with more mailboxes in use than this
@@ -35,11 +36,23 @@ impl Spellings {
     /// The key of the address, if this spelling was found to be no list's.
     #[inline]
     pub fn key(&self, hash: u64) -> Option<u64> {
-        self.set(hash)?.iter().find_map(|spelling| {
+        // All four before anything is decided: nobody, the processor neither, can guess in which one stands.
+        let mut found = 0;
+        for spelling in self.set(hash)? {
             // Relaxed, here and below: a torn pair is told by its mix, and nothing else hangs on these words.
             let key = spelling.key.load(Ordering::Relaxed);
-            (key != 0 && spelling.mixed.load(Ordering::Relaxed) ^ key == hash).then_some(key)
-        })
+            let is_own = spelling.mixed.load(Ordering::Relaxed) ^ key == hash;
+            found |= if is_own { key } else { 0 };
+        }
+        (found != 0).then_some(found)
+    }
+
+    /// Has the processor fetch what looks at these hashes need, all at once.
+    #[inline]
+    pub fn fetch(&self, hashes: impl Iterator<Item = u64>) {
+        for hash in hashes {
+            black_box(self.set(hash).map_or(0, |[first, ..]| first.key.load(Ordering::Relaxed)));
+        }
     }
 
     /// Remembers it: in an empty place of its set, or in that of any other.

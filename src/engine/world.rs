@@ -41,7 +41,7 @@ pub struct World {
     lists: Vec<Arc<WatchedList>>,
     by_key: HashMap<u64, ListId, BuildHasherDefault<KeyHasher>>,
     pattern_lists: DashMap<u64, Arc<WatchedList>>,
-    spellings: Spellings,
+    pub(super) spellings: Spellings,
     states: Arc<StateRegistry>,
 }
 
@@ -185,16 +185,22 @@ impl World {
         self.snapshot.rules()
     }
 
+    /// The keyed hash of a recipient as it was sent.
+    #[inline]
+    pub fn spelling(raw: &[u8], keys: &Keys) -> u64 {
+        keys.bytes(Role::Spelling, raw)
+    }
+
     /// The key of a recipient's address without its extension, and the list that it names, if it names one.
     /// `None`: it is no address.
     pub fn recipient(
         &self,
         raw: &[u8],
+        spelling: u64,
         buf: &mut AddressBuf,
         keys: &Keys,
         now: Timestamp,
     ) -> Option<(u64, Option<Arc<WatchedList>>)> {
-        let spelling = keys.bytes(Role::Spelling, raw);
         if let Some(key) = self.spellings.key(spelling) {
             return Some((key, None));
         }

@@ -1,5 +1,7 @@
 //! Subjects: what is left when "Re:" and "Fwd:" of every language are taken off.
 
+use std::borrow::Cow;
+
 use mail_parser::MessageParser;
 use smallvec::SmallVec;
 
@@ -66,6 +68,19 @@ impl Subject {
 pub(super) fn clean(value: &[u8]) -> String {
     let decoded = decode(value);
     let mut clean = String::with_capacity(decoded.len());
+    if decoded.is_ascii() {
+        // As below, without the tables of Unicode: most subjects, and all message after message in a storm.
+        for lower in decoded.bytes().map(|byte| char::from(byte.to_ascii_lowercase())) {
+            match lower {
+                '\t'..='\r' | ' ' if clean.is_empty() || clean.ends_with(' ') => {}
+                '\t'..='\r' | ' ' => clean.push(' '),
+                _ if lower.is_ascii_control() => {}
+                _ => clean.push(lower),
+            }
+        }
+        clean.truncate(clean.trim_end().len());
+        return clean;
+    }
     for lower in decoded.chars().flat_map(char::to_lowercase) {
         if lower.is_whitespace() {
             if !clean.is_empty() && !clean.ends_with(' ') {
@@ -79,9 +94,9 @@ pub(super) fn clean(value: &[u8]) -> String {
     clean
 }
 
-fn decode(value: &[u8]) -> String {
+fn decode(value: &[u8]) -> Cow<'_, str> {
     if memchr::memmem::find(value, b"=?").is_none() {
-        return String::from_utf8_lossy(value).into_owned();
+        return String::from_utf8_lossy(value);
     }
     let mut field = Vec::with_capacity(value.len() + 16);
     field.extend_from_slice(b"Subject: ");
@@ -89,8 +104,8 @@ fn decode(value: &[u8]) -> String {
     field.extend_from_slice(b"\r\n\r\n");
     let message = MessageParser::new().with_minimal_headers().parse_headers(&field);
     match message.as_ref().and_then(|message| message.subject()) {
-        Some(decoded) => decoded.to_owned(),
-        None => String::from_utf8_lossy(value).into_owned(),
+        Some(decoded) => Cow::Owned(decoded.to_owned()),
+        None => String::from_utf8_lossy(value),
     }
 }
 

@@ -95,7 +95,8 @@ impl Marker {
         let mut mac = self.mac.clone();
         mac.update(text.as_bytes());
         let code = mac.finalize().into_bytes();
-        code.iter().take(MAC_BYTES).map(|byte| format!("{byte:02x}")).collect()
+        let digits = code.iter().take(MAC_BYTES).flat_map(|byte| [byte >> 4, byte & 15]);
+        digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
     }
 }
 

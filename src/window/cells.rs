@@ -117,6 +117,10 @@ const ATTEMPTS: usize = 64;
 const USED_BITS: u32 = 6;
 const USED_MASK: u64 = (1 << USED_BITS) - 1;
 
+/// Words of a cache line, and cells of the first, which begins with the two words about them all.
+const LINE: usize = 8;
+const FIRST: usize = LINE - 2;
+
 /// In this order, so that few authors are found in the cache line of the sum.
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -175,11 +179,7 @@ impl<const K: usize> Cells<K> {
         let published = self.published.load(Ordering::Acquire);
         match self.sum(view, published, costs) {
             Some(mut look) => {
-                // An author beyond `used` has not published yet; `place` would meet him.
-                let cells = self.cells.iter().take((published & USED_MASK) as usize);
-                let words = cells.map(|cell| cell.load(Ordering::Relaxed));
-                look.own =
-                    author.map_or(0, |author| words.filter(|word| view.is_by(author, *word)).take(1).count());
+                look.own = author.map_or(0, |author| usize::from(self.has(author, view, published)));
                 look
             }
             None => {
@@ -188,6 +188,24 @@ impl<const K: usize> Cells<K> {
                 look
             }
         }
+    }
+
+    /// Whether the author has an entry among the published ones. One beyond `used` has not published yet; `place`
+    /// would meet him.
+    #[inline]
+    fn has(&self, author: AuthorTag, view: View, published: u64) -> bool {
+        let used = (published & USED_MASK) as usize;
+        // All cells of a line before anything is decided: their number and who is in them cannot be foretold, and
+        // a wrong guess costs the processor more than to compare them all.
+        let line = |start: usize| {
+            let cells = self.cells.iter().enumerate().skip(start).take(if start == 0 { FIRST } else { LINE });
+            let is_own = |(index, cell): (usize, &AtomicU64)| {
+                // Relaxed: `published` orders the cells.
+                (index < used) & view.is_by(author, cell.load(Ordering::Relaxed))
+            };
+            cells.map(is_own).fold(false, |found, own| found | own)
+        };
+        line(0) || (FIRST..used).step_by(LINE).any(line)
     }
 
     #[inline]
@@ -406,6 +424,7 @@ impl Look {
     }
 
     /// The tally of an author who is there already, though his entry may be in flight still and not in the sum.
+    #[inline]
     fn repeat(&self) -> Tally {
         let tally = self.tally();
         Tally { authors: tally.authors.max(1), repeat: true, ..tally }

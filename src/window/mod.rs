@@ -41,16 +41,19 @@ impl AuthorTag {
     const MASK: u64 = (1 << 20) - 1;
 
     /// The tag of the author with this hash.
+    #[inline]
     pub const fn new(hash: u64) -> Self {
         Self((mix(hash) & Self::MASK) as u32)
     }
 
     /// The 20 bits.
+    #[inline]
     pub const fn get(self) -> u32 {
         self.0
     }
 
     /// From the low 20 bits of a word of our own.
+    #[inline]
     const fn from_bits(word: u64) -> Self {
         Self((word & Self::MASK) as u32)
     }
@@ -65,11 +68,13 @@ pub struct KeyTag(u16);
 
 impl KeyTag {
     /// The tag of the key with this hash.
+    #[inline]
     pub const fn new(hash: u64) -> Self {
         Self::from_bits(mix(hash))
     }
 
     /// From the low 13 bits of a hash that is spread already. (0 becomes 1, which so is twice as likely.)
+    #[inline]
     const fn from_bits(bits: u64) -> Self {
         let tag = (bits & ((1 << 13) - 1)) as u16;
         Self(if tag == 0 { 1 } else { tag })
@@ -102,6 +107,7 @@ pub struct Tally {
 
 /// Spreads a hash over all 64 bits, one to one: two close keys (or a weak hash) must not share the bits that
 /// name the set or the tag. The constants are those of moremur (P. Evensen).
+#[inline]
 const fn mix(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 27)).wrapping_mul(0x3c79_ac49_2ba7_b653);
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0x1c69_b3f7_4ac4_ae35);
@@ -111,25 +117,23 @@ const fn mix(hash: u64) -> u64 {
 /// How far `a` lies ahead of `b` (behind: negative) on a clock face of `BITS` bits, as long as they are less than
 /// half a turn apart. The words have no room for a whole time, and this way none of them ever runs out: 30 bits
 /// of seconds turn in 34 years, 24 bits of minutes in 32, and a replay may play any year.
+#[inline]
 const fn ahead<const BITS: u32>(a: u32, b: u32) -> i32 {
     let unused = 32 - BITS;
     (a.wrapping_sub(b) << unused).cast_signed() >> unused
 }
 
 /// How old `then` is at `now` on the same clock face; what lies ahead of `now` is 0 old.
+#[inline]
 const fn age<const BITS: u32>(now: u32, then: u32) -> u32 {
     let ahead = ahead::<BITS>(now, then);
     if ahead < 0 { 0 } else { ahead.cast_unsigned() }
 }
 
 /// `span` in units of `unit` milliseconds, rounded up, at least 1 and at most `max`.
-const fn units(span: std::time::Duration, unit: u128, max: u32) -> u32 {
-    let units = span.as_millis().div_ceil(unit);
-    if units > max as u128 {
-        max
-    } else if units == 0 {
-        1
-    } else {
-        units as u32
-    }
+#[inline]
+fn units(span: std::time::Duration, unit: u64, max: u32) -> u32 {
+    // Not `as_millis`: to divide its u128 takes longer than all else that is done with a window.
+    let millis = span.as_secs().saturating_mul(1000).saturating_add(u64::from(span.subsec_millis()));
+    u32::try_from(millis.div_ceil(unit)).unwrap_or(u32::MAX).clamp(1, max)
 }

@@ -53,7 +53,7 @@ pub struct TableStats {
 }
 
 /// Slots whose memory is asked for at once: about as many as the processor can wait for.
-const LOT: usize = 16;
+const LOT: usize = 32;
 
 impl Table {
     /// A table of `capacity` slots (rounded up to a power of two; 8 to 33 million) of [`CELLS`] cells.
@@ -120,19 +120,22 @@ impl<const K: usize> Table<K> {
     /// [`Table::observe`] for many keys, whose tallies nobody asks for. The table is larger than the processor's
     /// caches: to ask for the memory of several slots before any of them is used takes a fraction of the time.
     pub fn observe_all(&self, keys: &[u64], entry: Entry, now: Timestamp, window: Duration) {
+        let view = View::new(KeyTag::from_bits(0), now, window);
         for keys in keys.chunks(LOT) {
+            // Loops of few instructions each: the processor looks only so far ahead for memory to ask for.
             for key in keys {
                 black_box(self.sets.set(Key::new(*key).0).1.load(0));
             }
             let mut slots = [None; LOT];
             for (slot, key) in slots.iter_mut().zip(keys) {
                 *slot = self.slot(*key, now);
-                if let Some(slot) = slot {
-                    slot.ring().0.fetch();
-                }
+            }
+            for slot in slots.iter().flatten() {
+                slot.ring().0.fetch();
             }
             for slot in slots.into_iter().flatten() {
-                slot.record(entry, now, window);
+                let (cells, costs) = slot.ring();
+                cells.record(view.of(slot.key.tag()), entry, costs);
             }
         }
     }
@@ -250,6 +253,7 @@ impl<const K: usize> Slot<'_, K> {
         self.key.owns(set.load(self.place % WAYS))
     }
 
+    #[inline]
     fn view(&self, now: Timestamp, window: Duration) -> View {
         View::new(self.key.tag(), now, window)
     }
@@ -283,29 +287,35 @@ impl Key {
         Self(if mixed >> GRANULE_BITS == 0 { mixed | 1 << GRANULE_BITS } else { mixed })
     }
 
+    #[inline]
     fn bits(self) -> u64 {
         self.0 >> GRANULE_BITS
     }
 
+    #[inline]
     fn owns(self, word: u64) -> bool {
         word & (u64::MAX >> GRANULE_BITS) == self.bits()
     }
 
     /// The word of this key's place, last used at `granule`.
+    #[inline]
     fn word(self, granule: u64) -> u64 {
         granule << (u64::BITS - GRANULE_BITS) | self.bits()
     }
 
+    #[inline]
     fn tag(self) -> KeyTag {
         KeyTag::from_bits(self.bits())
     }
 }
 
 /// When the place of `word` was last used.
+#[inline]
 fn used(word: u64) -> u64 {
     word >> (u64::BITS - GRANULE_BITS)
 }
 
+#[inline]
 fn granule(now: Timestamp) -> u64 {
     (now.as_secs() / GRANULE_SECS).min(GRANULES)
 }

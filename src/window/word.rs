@@ -34,6 +34,12 @@ impl View {
         }
     }
 
+    /// The same view of another key's cells.
+    #[inline]
+    pub(super) fn of(self, tag: KeyTag) -> Self {
+        Self { latest: self.latest & !TAG_MASK | u64::from(tag.0) << TAG_SHIFT, ..self }
+    }
+
     /// The entry of `author`, made now.
     pub(super) fn entry(self, author: AuthorTag, newcomer: bool) -> u64 {
         self.latest & !WHO_MASK | u64::from(newcomer) << NEWCOMER_SHIFT | u64::from(author.get())
@@ -42,6 +48,7 @@ impl View {
     /// How many seconds ago `entry`, which has this view's tag, was written; below zero if that lies ahead. The
     /// time is at the top of the word, so that it turns like the hand of a clock (every 34 years) and never runs
     /// out.
+    #[inline]
     pub(super) fn age(self, entry: u64) -> i64 {
         self.latest.wrapping_sub(entry).cast_signed() >> TIME_SHIFT
     }
@@ -51,17 +58,19 @@ impl View {
     pub(super) fn is_alive(self, entry: u64) -> bool {
         let age = self.latest.wrapping_sub(entry);
         // Nothing is borrowed from the tag: the bits below it are all ones in `latest`.
-        age & TAG_MASK == 0 && age.cast_signed() < self.window
+        (age & TAG_MASK == 0) & (age.cast_signed() < self.window)
     }
 
     /// Whether `entry` is alive and by `author`.
     #[inline]
     pub(super) fn is_by(self, author: AuthorTag, entry: u64) -> bool {
         let differs = (entry ^ self.latest) & TAG_MASK | (entry & AuthorTag::MASK ^ u64::from(author.get()));
-        differs == 0 && self.is_alive(entry)
+        // One decision, not two: see `Cells::has`.
+        (differs == 0) & self.is_alive(entry)
     }
 
     /// The second at which an entry that is `age` seconds old now will be gone, on the face of the 34 years.
+    #[inline]
     pub(super) fn end(self, age: i64) -> u32 {
         let now = (self.latest >> TIME_SHIFT) as u32;
         let left = (self.window >> TIME_SHIFT).wrapping_sub(age) as u32;
@@ -73,11 +82,13 @@ impl View {
         if ahead::<TIME_BITS>(a, b) < 0 { a } else { b }
     }
 
+    #[inline]
     fn is_before(self, end: u32) -> bool {
         ahead::<TIME_BITS>(end, (self.latest >> TIME_SHIFT) as u32) > 0
     }
 
     /// Who looks how far back at which state of the cells, in 24 bits.
+    #[inline]
     fn stamp(self, version: u64) -> u64 {
         let who = (self.latest & TAG_MASK).cast_signed() ^ self.window;
         version.wrapping_add(who.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) & STAMP_MASK
@@ -108,6 +119,7 @@ impl Cost {
 
 /// 32 bits of an entry that change with its time and with its author: an entry and the next one in its cell have
 /// the same with a probability of about 1 / 2²⁰.
+#[inline]
 fn check(entry: u64) -> u64 {
     (entry ^ entry >> 32) & u64::from(u32::MAX)
 }
