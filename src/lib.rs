@@ -23,7 +23,8 @@
 //! engine → storm, window, directory::snapshot, mail, journal::event
 //! storm → window        window → sync        milter, mail → nothing of ours
 //! replay → engine, mail, directory::snapshot, storm's settings, journal::event
-//! cli → also replay, milter::mta, postfix, admin's types
+//! cli → also replay, load, milter::mta, postfix, admin's types
+//! load → milter, clock
 //! config → the settings types that modules define; nobody below daemon reads config
 //! daemon, postfix → account (users and groups of the machine)
 //! ```
@@ -55,6 +56,7 @@ pub mod daemon;
 pub mod directory;
 pub mod engine;
 pub mod journal;
+pub mod load;
 pub mod mail;
 pub mod milter;
 pub mod postfix;

@@ -24,6 +24,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "storm::state",
             "replay",
             "postfix",
+            "load",
             // `demo` plays Postfix's part.
             "milter",
         ],
@@ -78,6 +79,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ),
     // A private Postfix, for `demo`, benches and tests.
     ("postfix", &["account", "clock"]),
+    // The load for `bench`, and for the benches.
+    ("load", &["clock", "milter"]),
     ("account", &[]),
     ("clock", &[]),
     ("time", &[]),
@@ -96,6 +99,11 @@ const PURE: &[&str] = &[
     "storm",
     "engine",
     "journal::event",
+    "load::conversation",
+    "load::mail",
+    "load::outcome",
+    "load::schedule",
+    "load::spread",
     "quarantine::ledger",
     "quarantine::mark",
     "directory::content",

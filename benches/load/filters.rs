@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::bare::{Bare, Runtime};
-use super::mail::STORM_LIST;
+use becalm::load::Address;
+use becalm::load::bare::{Bare, Runtime};
+use becalm::load::process::{Memory, Process};
+
+use super::STORM_LIST;
 
 /// Lists in becalm's directory beside the one that storms: the look-up is a real one.
 const LISTS: usize = 1_000;
@@ -51,12 +54,6 @@ impl Which {
             Self::Becalm { many_recipients: Some(many) } => format!("becalm, many_recipients = {many}"),
             Self::Libmilter => "libmilter (C): no-op".to_owned(),
         }
-    }
-
-    /// libmilter starts a thread for each connection; what a thread used is in `schedstat` only as long as it
-    /// lives.
-    fn threads_come_and_go(self) -> bool {
-        self == Self::Libmilter
     }
 }
 
@@ -102,7 +99,8 @@ impl Workshop {
         let log = folder.path().join("log");
         let output = fs::File::create(&log)?;
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn()?;
-        let mut running = Running { which, child, socket, log, _folder: folder };
+        let mut running =
+            Running { which, child, address: Address::Unix(socket.clone()), socket, log, _folder: folder };
         running.wait_until_it_listens()?;
         Ok(running)
     }
@@ -155,43 +153,30 @@ pub struct Running {
     /// Which one.
     pub which: Which,
     /// Where it listens.
-    pub socket: PathBuf,
+    pub address: Address,
+    socket: PathBuf,
     child: Child,
     log: PathBuf,
     _folder: tempfile::TempDir,
 }
 
-/// Memory in KiB.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Memory {
-    /// At its highest.
-    pub peak: u64,
-}
-
 impl Running {
     /// The processor time that the filter has used, its system calls included.
     pub fn cpu(&self) -> io::Result<Duration> {
-        let process = PathBuf::from(format!("/proc/{}", self.child.id()));
-        if self.which.threads_come_and_go() {
-            return cpu_in_ticks(&process);
-        }
-        let mut nanos = 0;
-        for task in fs::read_dir(process.join("task"))? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            nanos +=
-                text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok()).unwrap_or_default();
-        }
-        Ok(Duration::from_nanos(nanos))
+        self.process().and_then(Process::cpu).ok_or_else(|| self.has_ended())
     }
 
     /// What it occupies.
     pub fn memory(&self) -> io::Result<Memory> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().next()?.parse().ok()
-        };
-        Ok(Memory { peak: field("VmHWM:").unwrap_or_default() })
+        self.process().and_then(Process::memory).ok_or_else(|| self.has_ended())
+    }
+
+    fn process(&self) -> Option<Process> {
+        Process::new(self.child.id())
+    }
+
+    fn has_ended(&self) -> io::Error {
+        io::Error::other(format!("{} has ended:\n{}", self.which.name(), self.last_words()))
     }
 
     /// The last lines it wrote.
@@ -223,13 +208,4 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// User and system time from `stat`, in steps of 10 ms (the kernel reports it so whatever its own tick is).
-fn cpu_in_ticks(process: &Path) -> io::Result<Duration> {
-    let stat = fs::read_to_string(process.join("stat"))?;
-    // The name, in parentheses, may hold blanks; `utime` and `stime` are the 12th and 13th field after it.
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Ok(Duration::from_millis(10 * ticks))
 }

@@ -9,10 +9,7 @@
 //! machine does meanwhile hits both. `benches/README.md` says how to read the result.
 #![forbid(unsafe_code)]
 
-mod bare;
 mod filters;
-mod generator;
-mod mail;
 mod report;
 
 use std::io;
@@ -22,11 +19,19 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use bare::{Bare, Runtime};
+use becalm::load::bare::{self, Bare, Runtime};
+use becalm::load::process::own_cpu;
+use becalm::load::{End, Generator, Load, Mix, Shape};
+use becalm::milter::mta::Profile;
+
 use filters::{Running, Which, Workshop};
-use generator::{Generator, Load};
-use mail::Kinds;
 use report::{Row, Table, Turn};
+
+/// The list that storms; `becalm.toml` in `filters.rs` knows it.
+const STORM_LIST: &str = "everybody@example.org";
+
+/// A filter that says nothing for this long has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Measures becalm against bare filters, in turns.
 #[derive(Parser)]
@@ -81,7 +86,8 @@ fn main() -> ExitCode {
 struct Case {
     name: &'static str,
     title: &'static str,
-    kinds: Kinds,
+    mix: Mix,
+    recipients: usize,
     /// None: as the options say.
     messages_per_session: Option<u64>,
     connections: &'static [usize],
@@ -123,7 +129,8 @@ fn cases() -> Vec<Case> {
         Case {
             name: "ordinary-1",
             title: "Ordinary mail, 1 recipient",
-            kinds: Kinds::Ordinary { recipients: 1 },
+            mix: Mix::Ordinary,
+            recipients: 1,
             messages_per_session: None,
             connections: &[1, 2, 8],
             filters: with(bare(Bare::Data), &[BECALM, Which::Libmilter]),
@@ -136,7 +143,8 @@ fn cases() -> Vec<Case> {
         Case {
             name: "ordinary-500",
             title: "Ordinary mail, 500 recipients",
-            kinds: Kinds::Ordinary { recipients: 500 },
+            mix: Mix::Ordinary,
+            recipients: 500,
             messages_per_session: None,
             connections: &[1, 8],
             filters: with(bare(Bare::Data), &[BECALM_UNWATCHED, BECALM, Which::Libmilter]),
@@ -149,7 +157,8 @@ fn cases() -> Vec<Case> {
         Case {
             name: "storm",
             title: "Replies to a list of 840,000 in a storm, each of them held",
-            kinds: Kinds::Replies,
+            mix: Mix::Storm,
+            recipients: 1,
             messages_per_session: None,
             connections: &[1, 8],
             filters: with(bare(Bare::Headers), &[Which::Bare(Bare::Hold, Runtime::PerThread), BECALM]),
@@ -158,7 +167,8 @@ fn cases() -> Vec<Case> {
         Case {
             name: "session",
             title: "Ordinary mail, 1 recipient, a session for each message",
-            kinds: Kinds::Ordinary { recipients: 1 },
+            mix: Mix::Ordinary,
+            recipients: 1,
             messages_per_session: Some(1),
             connections: &[1, 8],
             filters: with(bare(Bare::Data), &[BECALM]),
@@ -207,14 +217,20 @@ fn run(case: &Case, options: &Options, workshop: &Workshop) -> io::Result<Vec<(u
     let running = case.filters.iter().map(|which| workshop.start(*which)).collect::<io::Result<Vec<_>>>()?;
     let generators = running
         .iter()
-        .map(|filter| Generator::new(&filter.socket, case.kinds))
+        .map(|filter| {
+            let (mix, recipients, list) = (case.mix, case.recipients, STORM_LIST.to_owned());
+            let shape = Shape { mix, recipients, list, ..Shape::default() };
+            Generator::new(filter.address.clone(), Profile::postfix(), &shape, PATIENCE, 1)
+                .map_err(io::Error::other)
+        })
         .collect::<io::Result<Vec<_>>>()?;
     let filters: Vec<_> = running.iter().zip(&generators).collect();
     let numbers = if options.connections.is_empty() { case.connections } else { &options.connections };
     let load = |connections| Load {
         connections,
         messages_per_session: case.messages_per_session.unwrap_or(options.session),
-        duration: Duration::from_millis(options.turn),
+        rate: None,
+        end: End::After(Duration::from_millis(options.turn)),
     };
     for (filter, generator) in &filters {
         turn(filter, generator, load(2))?;
@@ -250,19 +266,21 @@ fn run(case: &Case, options: &Options, workshop: &Workshop) -> io::Result<Vec<(u
     Ok(tables)
 }
 
-fn turn(filter: &Running, generator: &Generator<'_>, load: Load) -> io::Result<(Turn, String)> {
-    let failed =
-        |error| io::Error::other(format!("{}: {error}\n{}", filter.which.name(), filter.last_words()));
-    let before = filter.cpu()?;
-    let outcome = generator.run(load).map_err(failed)?;
-    let cpu = filter.cpu()?.saturating_sub(before);
+fn turn(filter: &Running, generator: &Generator, load: Load) -> io::Result<(Turn, String)> {
+    let before = (filter.cpu()?, own_cpu());
+    let (outcome, failure) = generator.run(load, |_, _| {});
+    if let Some(error) = failure {
+        return Err(io::Error::other(format!("{}: {error}\n{}", filter.which.name(), filter.last_words())));
+    }
+    let cpu = filter.cpu()?.saturating_sub(before.0);
+    let own_cpu = own_cpu().saturating_sub(before.1);
     let share = |part: u64| 100.0 * part as f64 / outcome.messages.max(1) as f64;
-    let note = match (outcome.read, outcome.held) {
+    let note = match (outcome.headers_read, outcome.held) {
         (0, _) => String::new(),
         (read, 0) => format!("headers of {:.0} %", share(read)),
         (read, held) => format!("headers of {:.0} %, held {:.1} %", share(read), share(held)),
     };
-    Ok((Turn::new(outcome.messages, outcome.elapsed, cpu), note))
+    Ok((Turn::new(outcome.messages, outcome.elapsed, cpu, own_cpu), note))
 }
 
 fn judge(case: &Case, goal: &Goal, tables: &[(usize, Table)]) -> String {
@@ -283,15 +301,14 @@ fn judge(case: &Case, goal: &Goal, tables: &[(usize, Table)]) -> String {
             Against::Libmilter => table.row(|which| which == Which::Libmilter),
         };
         let (Some(own), Some(base)) = (table.row(|which| which == goal.of), base) else { continue };
-        let (ratio, good) = match goal.quantity {
-            Quantity::RateAtLeast(least) => {
-                let ratio = own.rates_by(base);
-                (ratio, ratio.median >= least)
-            }
-            Quantity::CpuAtMost(most) => {
-                let ratio = own.cpus_by(base);
-                (ratio, ratio.median <= most)
-            }
+        let ratio = match goal.quantity {
+            Quantity::RateAtLeast(_) => own.rates_by(base),
+            Quantity::CpuAtMost(_) => own.cpus_by(base),
+        };
+        let Some(ratio) = ratio else { continue };
+        let good = match goal.quantity {
+            Quantity::RateAtLeast(least) => ratio.median >= least,
+            Quantity::CpuAtMost(most) => ratio.median <= most,
         };
         met &= good;
         found.push(format!("{ratio} at {connections}"));

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::filters::{Memory, Which};
+use becalm::load::bare::Bare;
+use becalm::load::process::Memory;
+use becalm::load::spread::Spread;
+
+use super::filters::Which;
 
 /// One turn of one filter.
 #[derive(Clone, Copy, Debug)]
@@ -11,13 +15,17 @@ pub struct Turn {
     pub rate: f64,
     /// Processor time for each message, in µs.
     pub cpu: f64,
+    /// The load generator's own.
+    own_cpu: f64,
 }
 
 impl Turn {
     /// From counts.
-    pub fn new(messages: u64, elapsed: Duration, cpu: Duration) -> Self {
+    pub fn new(messages: u64, elapsed: Duration, cpu: Duration, own_cpu: Duration) -> Self {
         let count = messages.max(1) as f64;
-        Self { rate: messages as f64 / elapsed.as_secs_f64().max(1e-9), cpu: cpu.as_secs_f64() * 1e6 / count }
+        let a_message = |time: Duration| time.as_secs_f64() * 1e6 / count;
+        let rate = messages as f64 / elapsed.as_secs_f64().max(1e-9);
+        Self { rate, cpu: a_message(cpu), own_cpu: a_message(own_cpu) }
     }
 }
 
@@ -41,30 +49,6 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
-/// A median with the quartiles: the middle half of the rounds lies between them.
-#[derive(Clone, Copy, Debug)]
-pub struct Spread {
-    /// In the middle.
-    pub median: f64,
-    lower: f64,
-    upper: f64,
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let at = |quarter: usize| values.get(values.len() * quarter / 4).copied().unwrap_or(f64::NAN);
-        Self { median: at(2), lower: at(1), upper: at(3) }
-    }
-}
-
-impl std::fmt::Display for Spread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let digits = if self.median < 10.0 { 2 } else { 0 };
-        write!(f, "{:.digits$} ({:.digits$}-{:.digits$})", self.median, self.lower, self.upper)
-    }
-}
-
 impl Table {
     /// The bare filter that answered most messages a second: what the others are measured against.
     pub fn base(&self) -> Option<&Row> {
@@ -82,50 +66,67 @@ impl Table {
         println!("\n{}", self.title);
         let Some(base) = self.base() else { return };
         println!(
-            "  {:<50} {:>10}  {:<18} {:>8}  {:<18} {:>9}",
-            "filter", "messages/s", "ratio", "CPU us", "ratio", "MiB, peak"
+            "  {:<50} {:>10}  {:<18} {:>8}  {:<18} {:>8} {:>9}",
+            "filter", "messages/s", "ratio", "CPU us", "ratio", "load us", "MiB, peak"
         );
         for row in &self.rows {
             let (rate, cpu) = (row.rates_by(base), row.cpus_by(base));
             let (rate, cpu) = match std::ptr::eq(row, base) {
                 true => ("1".to_owned(), "1".to_owned()),
-                false => (rate.to_string(), cpu.to_string()),
+                false => (shown(rate), shown(cpu)),
             };
             println!(
-                "  {:<50} {:>10.0}  {:<18} {:>8.1}  {:<18} {:>9.1}  {}",
+                "  {:<50} {:>10.0}  {:<18} {:>8.1}  {:<18} {:>8.1} {:>9.1}  {}",
                 row.which.name(),
                 row.rate(),
                 rate,
                 row.cpu(),
                 cpu,
-                row.memory.peak as f64 / 1024.0,
+                row.own_cpu(),
+                row.memory.peak as f64 / f64::from(1 << 20),
                 row.note
             );
         }
     }
 }
 
+fn shown(spread: Option<Spread>) -> String {
+    spread.map_or("-".to_owned(), |spread| spread.to_string())
+}
+
 /// A filter that holds does more than the base of its case.
 fn is_base(which: Which) -> bool {
-    matches!(which, Which::Bare(bare, _) if bare != super::bare::Bare::Hold)
+    matches!(which, Which::Bare(bare, _) if bare != Bare::Hold)
 }
 
 impl Row {
     fn rate(&self) -> f64 {
-        Spread::of(self.turns.iter().map(|turn| turn.rate).collect()).median
+        self.median(|turn| turn.rate)
     }
 
     fn cpu(&self) -> f64 {
-        Spread::of(self.turns.iter().map(|turn| turn.cpu).collect()).median
+        self.median(|turn| turn.cpu)
+    }
+
+    fn own_cpu(&self) -> f64 {
+        self.median(|turn| turn.own_cpu)
+    }
+
+    fn median(&self, value: impl Fn(&Turn) -> f64) -> f64 {
+        Spread::of(self.turns.iter().map(value)).map_or(f64::NAN, |spread| spread.median)
     }
 
     /// Messages a second as a share of another's in the same round.
-    pub fn rates_by(&self, other: &Self) -> Spread {
-        Spread::of(self.turns.iter().zip(&other.turns).map(|(own, other)| own.rate / other.rate).collect())
+    pub fn rates_by(&self, other: &Self) -> Option<Spread> {
+        self.ratios(other, |turn| turn.rate)
     }
 
     /// Processor time a message as a multiple of another's in the same round.
-    pub fn cpus_by(&self, other: &Self) -> Spread {
-        Spread::of(self.turns.iter().zip(&other.turns).map(|(own, other)| own.cpu / other.cpu).collect())
+    pub fn cpus_by(&self, other: &Self) -> Option<Spread> {
+        self.ratios(other, |turn| turn.cpu)
+    }
+
+    fn ratios(&self, other: &Self, value: impl Fn(&Turn) -> f64) -> Option<Spread> {
+        Spread::of_ratios(self.turns.iter().zip(&other.turns).map(|(own, other)| (value(own), value(other))))
     }
 }

@@ -1,9 +1,11 @@
 //! The command line: one file a command.
 
 mod ask;
+mod bench;
 pub mod check;
 pub mod config;
 mod demo;
+mod figures;
 mod observe;
 mod run;
 
@@ -30,6 +32,11 @@ pub enum Command {
     Run(run::RunArgs),
     /// Shows what becalm does: plays NHS 2016 against it, with ordinary mail in between.
     Demo(demo::DemoArgs),
+    /// Measures what a milter costs, becalm or any other: messages a second, latencies, CPU, memory.
+    Bench(Box<bench::BenchArgs>),
+    /// Is the filter that does nothing, for `bench`.
+    #[command(hide = true)]
+    BenchNoop(bench::NoopArgs),
     /// Shows how the running daemon is.
     Status(ask::AskArgs),
     /// Shows the lists it knows, the largest first: members, mode, where each came from.
@@ -49,6 +56,8 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => Ok(bench::run(&args)),
+        Command::BenchNoop(args) => bench::serve_noop(&args),
         Command::Status(args) => ask::run(&args, &Request::Status {}),
         Command::Lists(args) => ask::run(&args, &Request::Lists {}),
         Command::Storms(args) => ask::run(&args, &Request::Storms {}),

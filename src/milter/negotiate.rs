@@ -12,6 +12,8 @@ const MIN_VERSION: u32 = 2;
 pub mod action {
     /// Add header fields.
     pub const ADD_HEADERS: u32 = 0x1;
+    /// Replace the body.
+    pub const CHANGE_BODY: u32 = 0x2;
     /// Add recipients.
     pub const ADD_RECIPIENTS: u32 = 0x4;
     /// Delete recipients.
@@ -20,6 +22,10 @@ pub mod action {
     pub const CHANGE_HEADERS: u32 = 0x10;
     /// Put the message into the hold queue.
     pub const QUARANTINE: u32 = 0x20;
+    /// Change the envelope sender.
+    pub const CHANGE_SENDER: u32 = 0x40;
+    /// Add recipients with ESMTP arguments.
+    pub const ADD_RECIPIENTS_WITH: u32 = 0x80;
     /// Choose the macros that are sent.
     pub const SET_MACROS: u32 = 0x100;
 

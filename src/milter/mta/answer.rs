@@ -33,12 +33,38 @@ pub enum Verdict<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "`Changes` explains them")]
 pub enum Change<'a> {
-    AddHeader { name: &'a [u8], value: &'a [u8] },
-    InsertHeader { index: u32, name: &'a [u8], value: &'a [u8] },
-    ChangeHeader { index: u32, name: &'a [u8], value: &'a [u8] },
-    DeleteHeader { index: u32, name: &'a [u8] },
+    AddHeader {
+        name: &'a [u8],
+        value: &'a [u8],
+    },
+    InsertHeader {
+        index: u32,
+        name: &'a [u8],
+        value: &'a [u8],
+    },
+    ChangeHeader {
+        index: u32,
+        name: &'a [u8],
+        value: &'a [u8],
+    },
+    DeleteHeader {
+        index: u32,
+        name: &'a [u8],
+    },
     AddRecipient(&'a [u8]),
+    /// The address, and what follows it in the ESMTP command.
+    AddRecipientWith {
+        address: &'a [u8],
+        arguments: &'a [u8],
+    },
     DeleteRecipient(&'a [u8]),
+    /// The address, and what follows it in the ESMTP command.
+    ChangeSender {
+        address: &'a [u8],
+        arguments: &'a [u8],
+    },
+    /// The next part of the new body.
+    ReplaceBody(&'a [u8]),
     Quarantine(&'a [u8]),
 }
 
@@ -153,6 +179,17 @@ impl<'a> Change<'a> {
                 (action::CHANGE_HEADERS, change)
             }
             b'+' => (action::ADD_RECIPIENTS, strings(body).map(|[text]| Self::AddRecipient(text))),
+            b'2' => {
+                let change = with_arguments(body)
+                    .map(|(address, arguments)| Self::AddRecipientWith { address, arguments });
+                (action::ADD_RECIPIENTS_WITH, change)
+            }
+            b'e' => {
+                let change = with_arguments(body)
+                    .map(|(address, arguments)| Self::ChangeSender { address, arguments });
+                (action::CHANGE_SENDER, change)
+            }
+            b'b' => (action::CHANGE_BODY, Some(Self::ReplaceBody(body))),
             b'-' => (action::DELETE_RECIPIENTS, strings(body).map(|[text]| Self::DeleteRecipient(text))),
             b'q' => (action::QUARANTINE, strings(body).map(|[text]| Self::Quarantine(text))),
             _ => return None,
@@ -169,6 +206,12 @@ fn strings<const N: usize>(mut body: &[u8]) -> Option<[&[u8]; N]> {
         body = body.get(end + 1..)?;
     }
     body.is_empty().then_some(found)
+}
+
+/// A string, and another one that may be missing.
+fn with_arguments(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let alone = strings(body).map(|[address]| (address, &[][..]));
+    alone.or_else(|| strings(body).map(|[address, arguments]| (address, arguments)))
 }
 
 /// The line of a `y`, as Postfix checks it: NUL-terminated, `[45]dd`, space or hyphen, enhanced code of the

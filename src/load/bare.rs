@@ -1,13 +1,13 @@
-//! Filters that judge nothing, as fast as we can make them: what becalm is measured against.
+//! Filters that judge nothing, as fast as we can make them: what others are measured against.
 //!
 //! They negotiate what becalm negotiates, walk over the frames, and answer where an answer is due. They look at
-//! no address and remember nothing. Each runs in a process of its own: this program, started again.
+//! no address and remember nothing.
 
 use std::hint::black_box;
 use std::io;
 use std::path::Path;
 
-use becalm::milter::{AtData, Changes, Client, Filter, FinalReply, Macros, Session, SessionLimits};
+use crate::milter::{AtData, Changes, Client, Filter, FinalReply, Macros, Session, SessionLimits};
 use clap::ValueEnum;
 use memchr::memchr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,6 +35,9 @@ pub enum Runtime {
 }
 
 /// Serves until it is killed.
+///
+/// # Errors
+/// When it cannot listen at `socket`.
 pub fn serve(bare: Bare, runtime: Runtime, socket: &Path) -> io::Result<()> {
     let listener = std::os::unix::net::UnixListener::bind(socket)?;
     listener.set_nonblocking(true)?;

@@ -1,0 +1,321 @@
+//! A thread that looks after some of the connections: it sends what is due, waits for whichever answers first,
+//! and goes on with that one.
+//!
+//! A thread for each connection, as Postfix has a process for each, costs a switch of threads for each message,
+//! which is more than a fast filter costs. The filter cannot tell the difference.
+
+use std::num::NonZeroU64;
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::conversation::{Conversation, Step};
+use super::outcome::{Fate, Outcome};
+use super::schedule::{End, Schedule};
+use super::wire::Wire;
+use super::{Failure, Generator, Load};
+use crate::clock::Stopwatch;
+
+/// Between two looks at what no connection tells of: the end, another thread's failure, a filter that hangs.
+const LOOK_UP: Duration = Duration::from_millis(20);
+
+/// One read: what a filter answers to a message is far shorter.
+const READ: usize = 16 * 1024;
+
+/// What the threads of one load share.
+pub(super) struct Shared {
+    /// When it began.
+    pub(super) watch: Stopwatch,
+    /// Messages that were begun (not at a fixed rate, where the schedule knows).
+    pub(super) begun: AtomicU64,
+    /// One of them has failed.
+    pub(super) failed: AtomicBool,
+}
+
+/// One connection.
+struct Line<'g> {
+    talk: Conversation<'g>,
+    wire: Option<Wire>,
+    /// Messages until the session ends.
+    left: u64,
+    /// A message is under way: since when it counts.
+    busy: Option<Duration>,
+    /// When something last came or went.
+    active: Duration,
+    letter: usize,
+    unwritten: bool,
+}
+
+/// The thread.
+pub(super) struct Worker<'g> {
+    generator: &'g Generator,
+    load: Load,
+    shared: &'g Shared,
+    lines: Vec<Line<'g>>,
+    /// Lines that have nothing to do, the last to become idle at the end.
+    idle: Vec<usize>,
+    schedule: Option<Schedule>,
+    outcome: Outcome,
+}
+
+impl<'g> Worker<'g> {
+    /// Number `lane` of `lanes` threads.
+    pub(super) fn new(
+        generator: &'g Generator,
+        load: Load,
+        shared: &'g Shared,
+        lane: usize,
+        lanes: usize,
+    ) -> Self {
+        let letters = generator.mail.letters.len();
+        let connections = load.connections.max(1);
+        let lines: Vec<_> = (lane..connections)
+            .step_by(lanes.max(1))
+            .map(|number| Line {
+                talk: Conversation::new(&generator.mta, &generator.mail, &generator.agreed),
+                wire: None,
+                left: 0,
+                busy: None,
+                active: Duration::ZERO,
+                // Each connection begins elsewhere.
+                letter: letters / connections * number,
+                unwritten: false,
+            })
+            .collect();
+        let schedule = load.rate.map(|rate| Schedule::new(rate, lane as u64, lanes as u64, load.end));
+        let idle = (0..lines.len()).rev().collect();
+        Self { generator, load, shared, lines, idle, schedule, outcome: Outcome::default() }
+    }
+
+    /// Sends until the end.
+    pub(super) fn run(mut self) -> (Outcome, Option<Failure>) {
+        // Without it the kernel may be 50 µs late, and messages at a fixed rate with it. Not vital.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+        let failure = self.work().err();
+        if failure.is_some() {
+            // Relaxed: nothing else is read because of it.
+            self.shared.failed.store(true, Ordering::Relaxed);
+        }
+        self.outcome.elapsed = self.shared.watch.elapsed();
+        if let (Some(schedule), None) = (&self.schedule, &failure) {
+            // The last message of a fixed rate is due before the end, and may be answered before it too.
+            let end = match self.load.end {
+                End::After(end) => end,
+                End::Messages(_) => self.outcome.elapsed,
+            };
+            self.outcome.elapsed = self.outcome.elapsed.max(end);
+            for (messages, waited) in schedule.missed(end) {
+                self.outcome.count_unsent(messages, waited);
+            }
+        }
+        (self.outcome, failure)
+    }
+
+    fn work(&mut self) -> Result<(), Failure> {
+        let mut buffer = vec![0; READ];
+        let mut ready: Vec<(usize, bool)> = Vec::new();
+        loop {
+            let now = self.shared.watch.elapsed();
+            let may_come = self.start(now)?;
+            if self.shared.failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if !may_come && self.lines.iter().all(|line| line.busy.is_none()) {
+                return self.hang_up();
+            }
+            self.wait(now, may_come, &mut ready)?;
+            let now = self.shared.watch.elapsed();
+            for (index, readable) in ready.drain(..) {
+                self.attend(index, readable, &mut buffer)?;
+            }
+            self.look_for_hangs(now)?;
+        }
+    }
+
+    /// Begins messages on idle lines, as far as there are any; false when there will be no more.
+    fn start(&mut self, now: Duration) -> Result<bool, Failure> {
+        loop {
+            let Some(&index) = self.idle.last() else { return Ok(true) };
+            let Some(since) = self.next_message(now) else { return Ok(self.next_due(now).is_some()) };
+            self.idle.pop();
+            self.begin(index, since, now)?;
+        }
+    }
+
+    /// Takes the next message if it may be sent now, and says since when it counts.
+    fn next_message(&mut self, now: Duration) -> Option<Duration> {
+        let Some(schedule) = &mut self.schedule else {
+            let goes_on = match self.load.end {
+                End::After(end) => now < end,
+                // Relaxed: each number once is all that is asked.
+                End::Messages(count) => self.shared.begun.fetch_add(1, Ordering::Relaxed) < count,
+            };
+            return goes_on.then_some(now);
+        };
+        if matches!(self.load.end, End::After(end) if now >= end) {
+            return None;
+        }
+        schedule.take(now)
+    }
+
+    /// When the next message may be sent that may not be sent now.
+    fn next_due(&self, now: Duration) -> Option<Duration> {
+        let schedule = self.schedule.as_ref()?;
+        let ended = matches!(self.load.end, End::After(end) if now >= end);
+        schedule.next_due().filter(|_| !ended)
+    }
+
+    /// The next message, in the session there is or in a new one.
+    fn begin(&mut self, index: usize, since: Duration, now: Duration) -> Result<(), Failure> {
+        let Some(line) = self.lines.get_mut(index) else { return Ok(()) };
+        line.busy = Some(since);
+        line.active = now;
+        if line.wire.is_some() {
+            line.begin(self.generator);
+        } else {
+            let generator = self.generator;
+            let wire = Wire::connect(&generator.address, generator.patience)
+                .map_err(|source| Failure::Connect { address: generator.address.to_string(), source })?;
+            line.wire = Some(wire);
+            line.left = self.load.messages_per_session.max(1);
+            line.talk.open();
+            self.outcome.sessions += 1;
+        }
+        line.write()
+    }
+
+    /// Waits until a line can go on, the next message is due, or it is time to look up.
+    fn wait(&self, now: Duration, may_come: bool, ready: &mut Vec<(usize, bool)>) -> Result<(), Failure> {
+        let open = || {
+            self.lines.iter().enumerate().filter_map(|(index, line)| Some((index, line, line.wire.as_ref()?)))
+        };
+        let mut descriptors: smallvec::SmallVec<[PollFd<'_>; 32]> = open()
+            .map(|(_, line, wire)| {
+                let mut events = PollFlags::IN;
+                events.set(PollFlags::OUT, line.unwritten);
+                PollFd::from_borrowed_fd(wire.as_fd(), events)
+            })
+            .collect();
+        let mut timeout = LOOK_UP;
+        if let (true, false, Some(due)) = (may_come, self.idle.is_empty(), self.next_due(now)) {
+            timeout = timeout.min(due.saturating_sub(now));
+        }
+        let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.as_nanos() as _ };
+        match poll(&mut descriptors, Some(&timeout)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => return Err(Failure::System(error.into())),
+        }
+        for (descriptor, (index, ..)) in descriptors.iter().zip(open()) {
+            let events = descriptor.revents();
+            if !events.is_empty() {
+                ready.push((index, events != PollFlags::OUT));
+            }
+        }
+        Ok(())
+    }
+
+    /// A line has answered, or takes more.
+    fn attend(&mut self, index: usize, readable: bool, buffer: &mut [u8]) -> Result<(), Failure> {
+        let Some(line) = self.lines.get_mut(index) else { return Ok(()) };
+        let mut step = Step::On;
+        if readable {
+            let Some(wire) = &mut line.wire else { return Ok(()) };
+            match wire.read(buffer).map_err(Failure::System)? {
+                None => return Ok(()),
+                Some(0) => return Err(Failure::HungUp { after: line.talk.due() }),
+                Some(read) => step = line.talk.receive(buffer.get(..read).unwrap_or_default())?,
+            }
+        }
+        let now = self.shared.watch.elapsed();
+        line.active = now;
+        match step {
+            Step::On => line.write(),
+            Step::Ready => {
+                line.begin(self.generator);
+                line.write()
+            }
+            Step::Settled(fate) => self.settled(index, fate, now),
+        }
+    }
+
+    fn settled(&mut self, index: usize, fate: Fate, now: Duration) -> Result<(), Failure> {
+        let Some(line) = self.lines.get_mut(index) else { return Ok(()) };
+        let since = line.busy.take().unwrap_or(now);
+        self.outcome.count(fate, now.saturating_sub(since));
+        self.outcome.round_trips += std::mem::take(&mut line.talk.round_trips);
+        self.outcome.headers_read += std::mem::take(&mut line.talk.headers_read);
+        self.outcome.recipients_refused += std::mem::take(&mut line.talk.recipients_refused);
+        line.left = line.left.saturating_sub(1);
+        if line.left == 0 {
+            line.hang_up()?;
+        }
+        // Straight on with this line where nothing else waits for its turn.
+        match self.next_message(now) {
+            Some(since) => self.begin(index, since, now),
+            None => {
+                self.idle.push(index);
+                Ok(())
+            }
+        }
+    }
+
+    fn look_for_hangs(&self, now: Duration) -> Result<(), Failure> {
+        let patience = self.generator.patience;
+        let hangs = |line: &&Line<'_>| line.busy.is_some() && now.saturating_sub(line.active) > patience;
+        match self.lines.iter().find(hangs) {
+            Some(line) => Err(Failure::Silent { after: line.talk.due(), patience }),
+            None => Ok(()),
+        }
+    }
+
+    fn hang_up(&mut self) -> Result<(), Failure> {
+        self.lines.iter_mut().try_for_each(Line::hang_up)
+    }
+}
+
+impl<'g> Line<'g> {
+    fn begin(&mut self, generator: &'g Generator) {
+        if let Some(letter) = generator.mail.letters.get(self.letter) {
+            self.talk.begin(letter, generator.number());
+        }
+        self.letter = (self.letter + 1) % generator.mail.letters.len().max(1);
+    }
+
+    /// Sends what can be sent.
+    fn write(&mut self) -> Result<(), Failure> {
+        let Some(wire) = &mut self.wire else { return Ok(()) };
+        self.unwritten = false;
+        loop {
+            let bytes = self.talk.unsent();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            match wire.write(bytes) {
+                Ok(0) => {
+                    self.unwritten = true;
+                    return Ok(());
+                }
+                Ok(written) => self.talk.wrote(written),
+                Err(error) if is_gone(&error) => return Err(Failure::HungUp { after: self.talk.due() }),
+                Err(error) => return Err(Failure::System(error)),
+            }
+        }
+    }
+
+    /// Ends the session as Postfix does. What the filter does not take at once it need not have.
+    fn hang_up(&mut self) -> Result<(), Failure> {
+        if self.wire.is_some() {
+            self.talk.close();
+            self.write()?;
+            self.wire = None;
+        }
+        Ok(())
+    }
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset)
+}
