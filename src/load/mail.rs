@@ -465,7 +465,7 @@ mod tests {
         for place in [&NUMBER_PLACE[..], &AUTHOR_PLACE] {
             assert_eq!(memmem::find(&bytes, place), None);
         }
-        assert!(text.contains("reply to all.\r\nPlease take me off this\r\n"), "100 bytes: {text}");
+        assert!(text.contains("reply to all.\r\nPlease take me off this list. A\r\n"), "100 bytes: {text}");
     }
 
     #[test]

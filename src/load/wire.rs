@@ -35,7 +35,7 @@ const UNIX_BUFFER: usize = 4096;
 /// On TCP, the buffer is twice the largest segment (vstream_tweak_tcp); on loopback that is 64 KB.
 const TCP_BUFFER: usize = 128 * 1024;
 
-/// A connection that never blocks.
+/// A connection that never blocks, or, where it is the only one of its thread, never for longer than told.
 #[derive(Debug)]
 pub(super) enum Wire {
     Unix(UnixStream),
@@ -66,6 +66,16 @@ impl Wire {
                 stream.set_nonblocking(true)?;
                 Ok(Self::Tcp(stream))
             }
+        }
+    }
+
+    /// From now on, reads and writes wait for up to `time`.
+    pub(super) fn wait_up_to(&self, time: Duration) -> io::Result<()> {
+        sockopt::set_socket_timeout(self, sockopt::Timeout::Recv, Some(time))?;
+        sockopt::set_socket_timeout(self, sockopt::Timeout::Send, Some(time))?;
+        match self {
+            Self::Unix(stream) => stream.set_nonblocking(false),
+            Self::Tcp(stream) => stream.set_nonblocking(false),
         }
     }
 

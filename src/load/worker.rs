@@ -57,6 +57,9 @@ pub(super) struct Worker<'g> {
     /// Lines that have nothing to do, the last to become idle at the end.
     idle: Vec<usize>,
     schedule: Option<Schedule>,
+    /// There is one line, and nothing to wait for but its answers: a read waits for them as well as poll(2) does,
+    /// and saves that.
+    alone: bool,
     outcome: Outcome,
 }
 
@@ -86,7 +89,8 @@ impl<'g> Worker<'g> {
             .collect();
         let schedule = load.rate.map(|rate| Schedule::new(rate, lane as u64, lanes as u64, load.end));
         let idle = (0..lines.len()).rev().collect();
-        Self { generator, load, shared, lines, idle, schedule, outcome: Outcome::default() }
+        let alone = lines.len() == 1 && schedule.is_none();
+        Self { generator, load, shared, lines, idle, schedule, alone, outcome: Outcome::default() }
     }
 
     /// Sends until the end.
@@ -178,6 +182,9 @@ impl<'g> Worker<'g> {
             let generator = self.generator;
             let wire = Wire::connect(&generator.address, generator.patience)
                 .map_err(|source| Failure::Connect { address: generator.address.to_string(), source })?;
+            if self.alone {
+                wire.wait_up_to(LOOK_UP).map_err(Failure::System)?;
+            }
             line.wire = Some(wire);
             line.left = self.load.messages_per_session.max(1);
             line.talk.open();

@@ -13,8 +13,8 @@ use super::args::BenchArgs;
 use super::turns::{self, Contender, Way};
 use crate::clock::Stopwatch;
 use crate::load::{Address, End, Fate, Load, Outcome, Posts, Schedule};
+use crate::postfix::Postfix;
 use crate::postfix::smtp::{self, Client, Reply};
-use crate::postfix::{self, Postfix};
 
 /// For the mail of a turn to leave the queue: it is discarded as fast as Postfix can.
 const DELIVERY: Duration = Duration::from_secs(300);
@@ -74,7 +74,7 @@ impl Site {
         let first = self.next.load(Ordering::Relaxed);
         let shared = Shared { watch: Stopwatch::start(), first, failed: AtomicBool::new(false) };
         let (sender, receiver) = channel();
-        let (mut outcome, mut failure) = std::thread::scope(|scope| {
+        let (mut outcome, failure) = std::thread::scope(|scope| {
             for lane in 0..load.connections {
                 let (sender, shared) = (sender.clone(), &shared);
                 let mut session = Session::new(self, load, shared, lane);
@@ -103,9 +103,6 @@ impl Site {
                 }
             }
         });
-        if failure.is_none() && self.asks_filter {
-            failure = self.passed_by();
-        }
         match self.postfix.hold_queue() {
             // By SMTP, a message that is held was accepted.
             Ok(held) => {
@@ -117,17 +114,25 @@ impl Site {
         (outcome, failure.map(TurnError::Smtp))
     }
 
-    /// Waits until its mail is gone, so that the next turn has the machine to itself.
-    pub fn settle(&self) -> Result<(), postfix::Error> {
+    /// Waits until its mail is gone, so that the next turn has the machine to itself. Fails if Postfix could not
+    /// ask the filter.
+    pub fn settle(&self) -> Result<(), TurnError> {
         self.postfix.wait_until_idle(DELIVERY)?;
-        self.postfix.postsuper(&["-d", "ALL", "hold"]).map(drop)
+        self.postfix.postsuper(&["-d", "ALL", "hold"])?;
+        match self.passed_by() {
+            Some(warning) => Err(TurnError::Smtp(warning)),
+            None => Ok(()),
+        }
     }
 
     /// What Postfix says where it could not ask the filter: the mail was measured without it then.
     fn passed_by(&self) -> Option<String> {
+        if !self.asks_filter {
+            return None;
+        }
         let log = self.postfix.log();
-        let line = log.lines().find(|line| line.contains("warning:") && line.contains(" milter "))?;
-        let warning = line.split_once("warning: ").map_or(line, |(_, warning)| warning);
+        let mut warnings = log.lines().filter_map(|line| line.split_once("warning: "));
+        let (_, warning) = warnings.find(|(_, warning)| warning.to_ascii_lowercase().contains("milter"))?;
         Some(format!("Postfix: {warning}; may the user `postfix` use the filter's socket, and its folders?"))
     }
 }

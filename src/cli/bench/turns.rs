@@ -116,7 +116,8 @@ impl Contender {
             End::Messages(count) => End::Messages(count.min(WARM_UP_MESSAGES)),
         };
         let (_, failure) = self.drive(Load { end, ..load }, |_, _| {});
-        failure.map_or(Ok(()), Err)
+        failure.map_or(Ok(()), Err)?;
+        self.settle()
     }
 
     /// A turn that counts.
@@ -131,10 +132,15 @@ impl Contender {
         let own_cpu = own_cpu().saturating_sub(own_before);
         self.turns.push(Turn { outcome, cpu, own_cpu });
         self.memory = self.process.and_then(Process::memory);
-        if let Way::Postfix(site) = &self.way {
-            site.settle()?;
+        self.settle()
+    }
+
+    /// Lets what is left of a turn end.
+    fn settle(&self) -> Result<(), TurnError> {
+        match &self.way {
+            Way::Milter(..) => Ok(()),
+            Way::Postfix(site) => site.settle(),
         }
-        Ok(())
     }
 
     /// An error, with what is known about the process.
