@@ -171,10 +171,18 @@ impl Generator {
         let (sender, receiver) = channel();
         std::thread::scope(|scope| {
             for lane in 0..lanes {
-                let (sender, worker) = (sender.clone(), Worker::new(self, load, &shared, lane, lanes));
+                let (sender, shared) = (sender.clone(), &shared);
                 scope.spawn(move || {
+                    let ran = match Worker::new(self, load, shared, lane, lanes) {
+                        Ok(worker) => worker.run(),
+                        Err(failure) => {
+                            // Relaxed: nothing else is read because of it.
+                            shared.failed.store(true, Ordering::Relaxed);
+                            (Outcome::default(), Some(failure))
+                        }
+                    };
                     // The receiver outlives the threads.
-                    let _ = sender.send(worker.run());
+                    let _ = sender.send(ran);
                 });
             }
             drop(sender);

@@ -5,11 +5,12 @@
 //! which is more than a fast filter costs. The filter cannot tell the difference.
 
 use std::num::NonZeroU64;
-use std::os::fd::AsFd as _;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 
 use super::conversation::{Conversation, Step};
 use super::outcome::{Fate, Outcome};
@@ -23,6 +24,9 @@ const LOOK_UP: Duration = Duration::from_millis(20);
 
 /// One read: what a filter answers to a message is far shorter.
 const READ: usize = 16 * 1024;
+
+/// Answers that are taken at once; the others wait for the next time.
+const EVENTS: usize = 64;
 
 /// What the threads of one load share.
 pub(super) struct Shared {
@@ -60,18 +64,23 @@ pub(super) struct Worker<'g> {
     /// There is one line, and nothing to wait for but its answers: a read waits for them as well as poll(2) does,
     /// and saves that.
     alone: bool,
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
     outcome: Outcome,
 }
 
 impl<'g> Worker<'g> {
     /// Number `lane` of `lanes` threads.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
     pub(super) fn new(
         generator: &'g Generator,
         load: Load,
         shared: &'g Shared,
         lane: usize,
         lanes: usize,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
         let letters = generator.mail.letters.len();
         let connections = load.connections.max(1);
         let lines: Vec<_> = (lane..connections)
@@ -90,7 +99,10 @@ impl<'g> Worker<'g> {
         let schedule = load.rate.map(|rate| Schedule::new(rate, lane as u64, lanes as u64, load.end));
         let idle = (0..lines.len()).rev().collect();
         let alone = lines.len() == 1 && schedule.is_none();
-        Self { generator, load, shared, lines, idle, schedule, alone, outcome: Outcome::default() }
+        let epoll =
+            epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| Failure::System(error.into()))?;
+        let (events, outcome) = (Vec::with_capacity(EVENTS), Outcome::default());
+        Ok(Self { generator, load, shared, lines, idle, schedule, alone, epoll, events, outcome })
     }
 
     /// Sends until the end.
@@ -185,42 +197,48 @@ impl<'g> Worker<'g> {
             if self.alone {
                 wire.wait_up_to(LOOK_UP).map_err(Failure::System)?;
             }
+            let data = epoll::EventData::new_u64(index as u64);
+            epoll::add(&self.epoll, &wire, data, epoll::EventFlags::IN)
+                .map_err(|error| Failure::System(error.into()))?;
             line.wire = Some(wire);
             line.left = self.load.messages_per_session.max(1);
             line.talk.open();
             self.outcome.sessions += 1;
         }
-        line.write()
+        line.write(&self.epoll, index)
     }
 
     /// Waits until a line can go on, the next message is due, or it is time to look up.
-    fn wait(&self, now: Duration, may_come: bool, ready: &mut Vec<(usize, bool)>) -> Result<(), Failure> {
-        let open = || {
-            self.lines.iter().enumerate().filter_map(|(index, line)| Some((index, line, line.wire.as_ref()?)))
-        };
-        let mut descriptors: smallvec::SmallVec<[PollFd<'_>; 32]> = open()
-            .map(|(_, line, wire)| {
-                let mut events = PollFlags::IN;
-                events.set(PollFlags::OUT, line.unwritten);
-                PollFd::from_borrowed_fd(wire.as_fd(), events)
-            })
-            .collect();
+    fn wait(&mut self, now: Duration, may_come: bool, ready: &mut Vec<(usize, bool)>) -> Result<(), Failure> {
+        if let (true, [line]) = (self.alone, self.lines.as_slice())
+            && line.wire.is_some()
+            && !line.unwritten
+        {
+            ready.push((0, true));
+            return Ok(());
+        }
         let mut timeout = LOOK_UP;
         if let (true, false, Some(due)) = (may_come, self.idle.is_empty(), self.next_due(now)) {
-            timeout = timeout.min(due.saturating_sub(now));
+            // epoll_wait(2) counts milliseconds, poll(2) nanoseconds.
+            let time = due.saturating_sub(now).min(LOOK_UP);
+            let time = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+            let mut descriptors = [PollFd::new(&self.epoll, PollFlags::IN)];
+            if !matches!(poll(&mut descriptors, Some(&time)), Ok(1..)) {
+                return Ok(());
+            }
+            timeout = Duration::ZERO;
         }
-        let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.as_nanos() as _ };
-        match poll(&mut descriptors, Some(&timeout)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(()),
-            Ok(_) => {}
+        let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
+        self.events.clear();
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(Failure::System(error.into())),
         }
-        for (descriptor, (index, ..)) in descriptors.iter().zip(open()) {
-            let events = descriptor.revents();
-            if !events.is_empty() {
-                ready.push((index, events != PollFlags::OUT));
-            }
-        }
+        let lines = self.events.iter().map(|event| {
+            let (index, flags) = (event.data.u64(), event.flags);
+            (usize::try_from(index).unwrap_or(usize::MAX), flags != epoll::EventFlags::OUT)
+        });
+        ready.extend(lines);
         Ok(())
     }
 
@@ -239,10 +257,10 @@ impl<'g> Worker<'g> {
         let now = self.shared.watch.elapsed();
         line.active = now;
         match step {
-            Step::On => line.write(),
+            Step::On => line.write(&self.epoll, index),
             Step::Ready => {
                 line.begin(self.generator);
-                line.write()
+                line.write(&self.epoll, index)
             }
             Step::Settled(fate) => self.settled(index, fate, now),
         }
@@ -257,7 +275,7 @@ impl<'g> Worker<'g> {
         self.outcome.recipients_refused += std::mem::take(&mut line.talk.recipients_refused);
         line.left = line.left.saturating_sub(1);
         if line.left == 0 {
-            line.hang_up()?;
+            line.hang_up(&self.epoll, index)?;
         }
         // Straight on with this line where nothing else waits for its turn.
         match self.next_message(now) {
@@ -279,7 +297,8 @@ impl<'g> Worker<'g> {
     }
 
     fn hang_up(&mut self) -> Result<(), Failure> {
-        self.lines.iter_mut().try_for_each(Line::hang_up)
+        let mut lines = self.lines.iter_mut().enumerate();
+        lines.try_for_each(|(index, line)| line.hang_up(&self.epoll, index))
     }
 }
 
@@ -292,32 +311,37 @@ impl<'g> Line<'g> {
     }
 
     /// Sends what can be sent.
-    fn write(&mut self) -> Result<(), Failure> {
+    fn write(&mut self, epoll: &OwnedFd, index: usize) -> Result<(), Failure> {
         let Some(wire) = &mut self.wire else { return Ok(()) };
-        self.unwritten = false;
-        loop {
+        let full = loop {
             let bytes = self.talk.unsent();
             if bytes.is_empty() {
-                return Ok(());
+                break false;
             }
             match wire.write(bytes) {
-                Ok(0) => {
-                    self.unwritten = true;
-                    return Ok(());
-                }
+                Ok(0) => break true,
                 Ok(written) => self.talk.wrote(written),
                 Err(error) if is_gone(&error) => return Err(Failure::HungUp { after: self.talk.due() }),
                 Err(error) => return Err(Failure::System(error)),
             }
+        };
+        if full != self.unwritten {
+            self.unwritten = full;
+            let mut events = epoll::EventFlags::IN;
+            events.set(epoll::EventFlags::OUT, full);
+            epoll::modify(epoll, wire, epoll::EventData::new_u64(index as u64), events)
+                .map_err(|error| Failure::System(error.into()))?;
         }
+        Ok(())
     }
 
     /// Ends the session as Postfix does. What the filter does not take at once it need not have.
-    fn hang_up(&mut self) -> Result<(), Failure> {
+    fn hang_up(&mut self, epoll: &OwnedFd, index: usize) -> Result<(), Failure> {
         if self.wire.is_some() {
             self.talk.close();
-            self.write()?;
+            self.write(epoll, index)?;
             self.wire = None;
+            self.unwritten = false;
         }
         Ok(())
     }
