@@ -53,11 +53,14 @@ pub struct Outcome {
     /// was due. A message that opens a session pays for that. Those that were not sent are in it with the time
     /// that they had waited at the end.
     pub latency: Histogram<u64>,
+    /// In nanoseconds, at a fixed rate: how late the load itself began messages for which a connection was free.
+    /// So much of the latency is not the filter's.
+    pub lateness: Histogram<u64>,
 }
 
 impl Default for Outcome {
     fn default() -> Self {
-        let latency = Histogram::new_with_bounds(1, SLOWEST, 3).expect("1 and 3 digits are allowed");
+        let histogram = || Histogram::new_with_bounds(1, SLOWEST, 3).expect("1 and 3 digits are allowed");
         Self {
             messages: 0,
             accepted: 0,
@@ -71,7 +74,8 @@ impl Default for Outcome {
             round_trips: 0,
             unsent: 0,
             elapsed: Duration::ZERO,
-            latency,
+            latency: histogram(),
+            lateness: histogram(),
         }
     }
 }
@@ -96,6 +100,11 @@ impl Outcome {
         self.latency.saturating_record_n(nanos(waited), messages);
     }
 
+    /// A message was begun, though a connection was free, only so long after it was due.
+    pub fn count_lateness(&mut self, late: Duration) {
+        self.lateness.saturating_record(nanos(late));
+    }
+
     /// Adds another's counts; the longer time is the time of both.
     pub fn add(&mut self, other: &Self) {
         self.messages += other.messages;
@@ -112,6 +121,7 @@ impl Outcome {
         self.elapsed = self.elapsed.max(other.elapsed);
         // Both have the same bounds, so that nothing is lost.
         let _ = self.latency.add(&other.latency);
+        let _ = self.lateness.add(&other.lateness);
     }
 
     /// Messages a second.
@@ -122,6 +132,11 @@ impl Outcome {
     /// The latency that this share of the messages did not exceed, in microseconds; 0 without messages.
     pub fn quantile(&self, share: f64) -> f64 {
         self.latency.value_at_quantile(share) as f64 / 1e3
+    }
+
+    /// The same of [`Outcome::lateness`]; `None` without a fixed rate.
+    pub fn lateness_quantile(&self, share: f64) -> Option<f64> {
+        (!self.lateness.is_empty()).then(|| self.lateness.value_at_quantile(share) as f64 / 1e3)
     }
 }
 
@@ -142,7 +157,10 @@ mod tests {
             other.count(fate, Duration::from_micros(20));
         }
         other.count_unsent(10, Duration::from_secs(1));
+        assert_eq!(other.lateness_quantile(0.5), None);
+        other.count_lateness(Duration::from_micros(7));
         one.add(&other);
+        assert_eq!(one.lateness_quantile(0.99).map(f64::round), Some(7.0));
         assert_eq!((one.messages, one.unsent, one.sessions), (10, 10, 1));
         assert_eq!([one.accepted, one.held, one.rejected, one.deferred, one.discarded], [2; 5]);
         assert_eq!(one.rate(), 5.0);

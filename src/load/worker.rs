@@ -156,6 +156,10 @@ impl<'g> Worker<'g> {
             let Some(&index) = self.idle.last() else { return Ok(true) };
             let Some(since) = self.next_message(now) else { return Ok(self.next_due(now).is_some()) };
             self.idle.pop();
+            if self.schedule.is_some() {
+                // A line that becomes free takes what is due by then: this one was free before.
+                self.outcome.count_lateness(now.saturating_sub(since));
+            }
             self.begin(index, since, now)?;
         }
     }

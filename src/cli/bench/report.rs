@@ -46,6 +46,9 @@ struct Figures {
     p99_us: f64,
     p999_us: f64,
     max_us: f64,
+    /// At a fixed rate: how late the load itself was. It is part of the latencies.
+    load_late_p50_us: Option<f64>,
+    load_late_p99_us: Option<f64>,
     accepted: u64,
     held: u64,
     rejected: u64,
@@ -210,6 +213,8 @@ impl Figures {
             p99_us: all.quantile(0.99),
             p999_us: all.quantile(0.999),
             max_us: all.quantile(1.0),
+            load_late_p50_us: all.lateness_quantile(0.5),
+            load_late_p99_us: all.lateness_quantile(0.99),
             accepted: all.accepted,
             held: all.held,
             rejected: all.rejected,
@@ -256,6 +261,11 @@ impl Figures {
                 time(self.max_us)
             ),
         ));
+        if let Some((half, most)) = self.load_late_p50_us.zip(self.load_late_p99_us) {
+            let late =
+                format!("p50 {}, p99 {}: part of the latency, and not the filter's", time(half), time(most));
+            rows.push(("  the load was late", late));
+        }
         rows.push(("verdicts", self.verdicts()));
         if let Some(trips) = self.round_trips_per_message {
             let read = 100.0 * self.headers_read as f64 / self.messages.max(1) as f64;

@@ -195,8 +195,11 @@ impl<'a> Session<'a> {
         let mut now = self.shared.watch.elapsed();
         if let Some(schedule) = &self.schedule {
             let due = schedule.next_due()?;
-            std::thread::sleep(due.saturating_sub(now));
-            now = self.shared.watch.elapsed().max(due);
+            if let Some(early) = due.checked_sub(now) {
+                std::thread::sleep(early);
+                now = self.shared.watch.elapsed().max(due);
+                self.outcome.count_lateness(now.saturating_sub(due));
+            }
         }
         if matches!(self.load.end, End::After(end) if now >= end) {
             return None;
