@@ -6,8 +6,11 @@
 //! mail that was kept ┘
 //! ```
 
+pub mod date;
+pub mod header;
 pub mod judge;
 pub mod letter;
+pub mod mbox;
 pub mod player;
 pub mod report;
 pub mod scenario;
