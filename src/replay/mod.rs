@@ -6,14 +6,19 @@
 //! mail that was kept ┘
 //! ```
 
+mod course;
 pub mod date;
 pub mod header;
 pub mod judge;
+mod ledger;
 pub mod letter;
 pub mod mbox;
-pub mod player;
+mod near;
 pub mod report;
+pub mod run;
 pub mod scenario;
+pub mod source;
+pub mod stage;
 
 #[cfg(test)]
 mod tests;

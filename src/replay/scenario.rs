@@ -11,6 +11,13 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::letter::Letter;
+use crate::time::Timestamp;
+
+/// The day of every scenario: 14 November 2016, 08:29 UTC.
+pub const EPOCH: Timestamp = Timestamp::from_millis(1_479_112_140_000);
+
+/// Authors who know the list wrote to it this long before.
+pub const ACQUAINTANCE: Duration = Duration::from_secs(20 * 86_400);
 
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 3600.0;
