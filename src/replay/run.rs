@@ -246,8 +246,12 @@ impl Run {
         let mut parts: SmallVec<[Part; 2]> = self.shares.iter().map(|seen| seen.part()).collect();
         if parts.is_empty() {
             // Exempt, or come again: judged for what it was before.
-            let lists = self.tx.lists().map(|list| self.known.number(Some(list), list.members));
-            parts.extend(lists.map(|list| Part { list, conversation: 0, newcomer: false }));
+            for list in self.tx.lists() {
+                let list = self.known.number(Some(list), list.members);
+                if parts.iter().all(|part| part.list != list) {
+                    parts.push(Part { list, conversation: 0, newcomer: false });
+                }
+            }
         }
         let decisive = decision.list.as_deref().unwrap_or(NO_LIST);
         if let Some(at) = parts.iter().position(|part| self.known.address(part.list) == decisive) {
