@@ -19,7 +19,8 @@ pub fn from_line(line: &[u8]) -> Option<(&[u8], Timestamp)> {
     loop {
         let at = memchr::memrchr(b' ', rest.get(..end)?);
         let begin = at.map_or(0, |at| at + 1);
-        if is_weekday(rest.get(begin..)?)
+        if rest.get(begin + 3) == Some(&b' ')
+            && is_weekday(rest.get(begin..)?)
             && let Some(time) = asctime(rest.get(begin..)?)
         {
             return Some((rest.get(..begin)?.trim_ascii(), time));

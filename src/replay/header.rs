@@ -85,12 +85,15 @@ pub fn names(name: &[u8]) -> Option<Names> {
 /// commas. They may still be no addresses.
 pub fn addresses(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = value;
+    // Without quotes, comments and groups, commas tell them apart.
+    let plain =
+        memchr::memchr3(b'"', b'(', b'\\', value).is_none() && memchr::memchr2(b':', b';', value).is_none();
     std::iter::from_fn(move || {
         loop {
             if rest.is_empty() {
                 return None;
             }
-            let (mailbox, after) = take_mailbox(rest);
+            let (mailbox, after) = if plain { take_plain(rest) } else { take_mailbox(rest) };
             rest = after;
             if !mailbox.is_empty() {
                 return Some(mailbox);
@@ -139,6 +142,17 @@ fn take_field<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (field, after) = rest.split_at(end);
     *rest = after;
     Some(field)
+}
+
+/// The address of the first mailbox, and what follows its comma, where nothing is quoted.
+fn take_plain(text: &[u8]) -> (&[u8], &[u8]) {
+    let comma = memchr::memchr(b',', text).unwrap_or(text.len());
+    let (mailbox, after) = text.split_at(comma);
+    let after = after.get(1..).unwrap_or_default();
+    let Some(open) = memchr::memrchr(b'<', mailbox) else { return (mailbox.trim_ascii(), after) };
+    let inside = mailbox.get(open + 1..).unwrap_or_default();
+    let end = memchr::memchr(b'>', inside).unwrap_or(inside.len());
+    (inside.get(..end).unwrap_or_default().trim_ascii(), after)
 }
 
 /// The address of the first mailbox, and what follows its comma.

@@ -51,10 +51,27 @@ pub struct Splitter {
     searched: usize,
     place: Place,
     finished: bool,
+    /// Of the message that begins at `begin`: where in its `From ` line the sender is, and the time.
+    from: Option<FromLine>,
     /// Has a message been found?
     found: bool,
     stray: u64,
     finder: Finder<'static>,
+}
+
+/// What a `From ` line says.
+#[derive(Clone, Copy)]
+struct FromLine {
+    sender: (usize, usize),
+    at: Timestamp,
+}
+
+impl FromLine {
+    fn read(line: &[u8]) -> Option<Self> {
+        let (sender, at) = date::from_line(line)?;
+        let blanks = line.get(FROM.len()..)?.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        Some(Self { sender: (FROM.len() + blanks, sender.len()), at })
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,6 +100,7 @@ impl Splitter {
             searched: 0,
             place: Place::Beginning,
             finished: false,
+            from: None,
             found: false,
             stray: 0,
             finder: Finder::new(b"\nFrom "),
@@ -119,7 +137,10 @@ impl Splitter {
             self.place = Place::Body;
             if self.pending().starts_with(FROM) {
                 match self.from_line_at(self.begin) {
-                    Line::Message => self.place = Place::Message,
+                    Line::Message(from) => {
+                        self.from = Some(from);
+                        self.place = Place::Message;
+                    }
                     Line::Text => {}
                     Line::Unknown => {
                         self.place = Place::Beginning;
@@ -157,8 +178,9 @@ impl Splitter {
             let line = if after_empty { self.from_line_at(at) } else { Line::Text };
             match line {
                 Line::Text => self.searched = at,
-                Line::Message => {
+                Line::Message(from) => {
                     self.drop_until(at);
+                    self.from = Some(from);
                     self.place = Place::Message;
                     return true;
                 }
@@ -183,16 +205,11 @@ impl Splitter {
         let text = self.buffer.get(at..self.end).unwrap_or_default();
         let bounded = text.get(..MAX_FROM_LINE).unwrap_or(text);
         match memchr::memchr(b'\n', bounded) {
-            Some(end) if is_from_line(text.get(..end).unwrap_or_default()) => Line::Message,
-            Some(_) => Line::Text,
-            None if bounded.len() < text.len() => Line::Text,
-            None if self.finished => {
-                if is_from_line(text) {
-                    Line::Message
-                } else {
-                    Line::Text
-                }
+            Some(end) => {
+                FromLine::read(text.get(..end).unwrap_or_default()).map_or(Line::Text, Line::Message)
             }
+            None if bounded.len() < text.len() => Line::Text,
+            None if self.finished => FromLine::read(text).map_or(Line::Text, Line::Message),
             None => Line::Unknown,
         }
     }
@@ -217,6 +234,7 @@ impl Splitter {
 
     /// The message that begins at `begin`, if its headers are all there.
     fn take_message(&mut self) -> Option<Message<'_>> {
+        let FromLine { sender: (offset, length_of_sender), at } = self.from?;
         let text = self.buffer.get(self.begin..self.end)?;
         let first = memchr::memchr(b'\n', text).map_or(text.len(), |end| end + 1);
         let head = text.get(first..)?;
@@ -243,14 +261,21 @@ impl Splitter {
         self.searched = self.begin;
         self.place = place;
         self.found = true;
-        let (sender, at) = date::from_line(self.buffer.get(from)?)?;
+        self.from = match place {
+            Place::Message => {
+                let line = self.buffer.get(whole.end..self.end)?;
+                FromLine::read(line.get(..memchr::memchr(b'\n', line).unwrap_or(line.len()))?)
+            }
+            _ => None,
+        };
+        let sender = self.buffer.get(from)?.get(offset..)?.get(..length_of_sender)?;
         Some(Message { sender, at, head: self.buffer.get(whole)?, cut })
     }
 }
 
 /// What a line that begins with `From ` is.
 enum Line {
-    Message,
+    Message(FromLine),
     Text,
     /// Its end has not come yet.
     Unknown,

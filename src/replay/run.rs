@@ -15,7 +15,9 @@ use super::ledger::{Judged, Ledger, Part};
 use super::near::Count;
 use super::report::Report;
 use crate::directory::snapshot::List;
-use crate::engine::{Action, Capacity, Engine, Parts, Reason, Share, Transaction, WatchedList, World};
+use crate::engine::{
+    Action, Capacity, Engine, Keys, Parts, Reason, Role, Share, Transaction, WatchedList, World,
+};
 use crate::journal::event::Event;
 use crate::mail::{AddressBuf, Head};
 use crate::storm::detector::{Judgement, Scope};
@@ -35,6 +37,9 @@ const MAX_PLAIN: usize = 1000;
 
 /// Conversations of one generation that are told apart when they are counted: 8 bytes each, twice.
 const MAX_CONVERSATIONS: usize = 131_072;
+
+/// Spellings that are remembered: 8 bytes each.
+const SPELLINGS: usize = 16_384;
 
 /// What a message to many recipients and no list is counted under.
 const NO_LIST: &str = "many recipients";
@@ -72,6 +77,9 @@ pub struct Run {
     list_messages: u64,
     late: u64,
     shares: SmallVec<[Seen; 2]>,
+    keys: Keys,
+    /// Spellings of addresses that are no lists, by their hashes: most are named again and again.
+    no_lists: Vec<u64>,
 }
 
 /// The lists that had mail, by number.
@@ -126,6 +134,8 @@ impl Run {
             list_messages: 0,
             late: 0,
             shares: SmallVec::new(),
+            keys: Keys::new(SECRET),
+            no_lists: vec![0; SPELLINGS],
         })
     }
 
@@ -205,11 +215,19 @@ impl Run {
         let mut buffer = AddressBuf::new();
         let mut id = Vec::new();
         let mut found = false;
+        let (keys, no_lists) = (&self.keys, &mut self.no_lists);
         let mut add_list = |raw: &[u8]| {
+            let spelling = keys.bytes(Role::Spelling, raw);
+            let Some(place) = no_lists.get_mut(spelling as usize % SPELLINGS) else { return };
+            if *place == spelling {
+                return;
+            }
             let canonical = world.rules().canonical(raw, &mut buffer);
             if canonical.is_some_and(|address| world.snapshot.lookup(&address).is_some()) {
                 engine.recipient(tx, raw);
                 found = true;
+            } else {
+                *place = spelling;
             }
         };
         for (name, value) in fields {
