@@ -21,4 +21,6 @@ pub mod source;
 pub mod stage;
 
 #[cfg(test)]
+mod run_tests;
+#[cfg(test)]
 mod tests;

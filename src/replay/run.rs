@@ -176,7 +176,6 @@ impl Run {
         if !self.engine.at_data(&mut self.tx) {
             return Verdict::Pass;
         }
-        self.list_messages += 1;
         for (name, value) in &fields {
             self.tx.header(name, value);
         }
@@ -271,6 +270,15 @@ impl Run {
                 }
             }
         }
+        if parts.is_empty() && decision.audience >= u64::from(self.world.watch.many_recipients) {
+            let list = self.known.number(None, decision.audience);
+            parts.push(Part { list, conversation: 0, newcomer: false });
+        }
+        if parts.is_empty() {
+            // Read only because its sender had just written to a list.
+            return verdict;
+        }
+        self.list_messages += 1;
         let decisive = decision.list.as_deref().unwrap_or(NO_LIST);
         if let Some(at) = parts.iter().position(|part| self.known.address(part.list) == decisive) {
             parts.swap(0, at);
