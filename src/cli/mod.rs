@@ -7,6 +7,7 @@ pub mod config;
 mod demo;
 mod figures;
 mod observe;
+mod replay;
 mod run;
 
 use std::io::IsTerminal as _;
@@ -37,6 +38,8 @@ pub enum Command {
     /// Is the filter that does nothing, for `bench`.
     #[command(hide = true)]
     BenchNoop(bench::NoopArgs),
+    /// Shows what becalm would have done with past or invented mail.
+    Replay(replay::ReplayArgs),
     /// Shows how the running daemon is.
     Status(ask::AskArgs),
     /// Shows the lists it knows, the largest first: members, mode, where each came from.
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => Ok(bench::run(&args)),
         Command::BenchNoop(args) => bench::serve_noop(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Status(args) => ask::run(&args, &Request::Status {}),
         Command::Lists(args) => ask::run(&args, &Request::Lists {}),
         Command::Storms(args) => ask::run(&args, &Request::Storms {}),
