@@ -8,6 +8,7 @@
 
 pub mod letter;
 pub mod player;
+pub mod rival;
 pub mod scenario;
 
 #[cfg(test)]
