@@ -6,8 +6,10 @@
 //! mail that was kept ┘
 //! ```
 
+pub mod judge;
 pub mod letter;
 pub mod player;
+pub mod report;
 pub mod rival;
 pub mod scenario;
 
