@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Post;
+use super::super::judge::{Declared, Posting, Ruling, Verdict};
 use super::memory::Memory;
 use crate::time::Timestamp;
 
@@ -47,27 +47,31 @@ impl Default for ExchangeOnline {
 }
 
 impl ExchangeOnline {
-    /// Counts a post, and says whether it is let through.
-    pub fn lets_through(&mut self, post: &Post) -> bool {
-        if !post.reply || post.audience < RECIPIENTS {
-            return true;
+    /// Counts a posting and judges it.
+    pub fn judge(&mut self, posting: &Posting) -> Ruling {
+        if !posting.reply || posting.audience < RECIPIENTS {
+            return Ruling::PASS;
         }
-        let conversation = self.conversations.entry(post.conversation);
+        let now = posting.at;
+        let conversation = self.conversations.entry(posting.conversation);
         if let Some(from) = conversation.blocked {
-            if post.now < from {
-                return true;
+            if now < from {
+                return Ruling::PASS;
             }
-            if post.now < from.after(BLOCK) {
-                return false;
+            if now < from.after(BLOCK) {
+                return Ruling { verdict: Verdict::Hold, storm: None };
             }
             *conversation = Conversation::default();
         }
-        conversation.answers.push_back(post.now);
-        while conversation.answers.pop_front_if(|oldest| post.now.since(*oldest) >= WINDOW).is_some() {}
-        if conversation.answers.len() >= REPLIES {
-            conversation.blocked = Some(post.now.after(LAG));
-            conversation.answers.clear();
+        conversation.answers.push_back(now);
+        while conversation.answers.pop_front_if(|oldest| now.since(*oldest) >= WINDOW).is_some() {}
+        if conversation.answers.len() < REPLIES {
+            return Ruling::PASS;
         }
-        true
+        let from = now.after(LAG);
+        conversation.blocked = Some(from);
+        conversation.answers.clear();
+        let storm = Declared { trigger: "replies", until: from.after(BLOCK), whole_list: false };
+        Ruling { verdict: Verdict::Pass, storm: Some(storm) }
     }
 }

@@ -11,27 +11,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::time::Timestamp;
+use super::judge::{Judge, Posting, Ruling};
 use exchange::ExchangeOnline;
 use rate::{RateLimit, Unit};
 
 /// Most messages that a plain rate limit remembers for one list, 8 bytes each.
 const MAX_MESSAGES: u64 = 100_000;
-
-/// A message to a list, or to many recipients, as these rules see it.
-#[derive(Clone, Copy, Debug)]
-pub struct Post {
-    /// The list, as a key; none for a message to many recipients.
-    pub list: Option<u64>,
-    /// Mailboxes that it reaches.
-    pub audience: u64,
-    /// The conversation, as a key.
-    pub conversation: u64,
-    /// Does it answer another message?
-    pub reply: bool,
-    /// When.
-    pub now: Timestamp,
-}
 
 /// A rule by its name on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,13 +78,13 @@ impl Per {
 impl RivalName {
     /// The rule, with nothing counted yet.
     pub fn rule(self) -> Rival {
-        match self {
-            Self::ExchangeOnline => Rival::Exchange(ExchangeOnline::default()),
-            Self::RateLimit { messages, per } => {
-                Rival::Rate(RateLimit::new(messages, per.length(), Unit::Messages))
-            }
-            Self::GoogleGroups => Rival::Rate(RateLimit::new(6_200_000, Per::Hour.length(), Unit::Copies)),
-        }
+        let rate = |most, per: Per, unit| Rule::Rate(RateLimit::new(most, per.length(), unit));
+        let rule = match self {
+            Self::ExchangeOnline => Rule::Exchange(ExchangeOnline::default()),
+            Self::RateLimit { messages, per } => rate(messages, per, Unit::Messages),
+            Self::GoogleGroups => rate(6_200_000, Per::Hour, Unit::Copies),
+        };
+        Rival { name: self, rule }
     }
 
     /// What it does, in words for a report.
@@ -168,19 +153,26 @@ fn parse_rate(text: &str) -> Option<RivalName> {
 
 /// A rule and what it has counted.
 #[derive(Debug)]
-pub enum Rival {
-    /// See [`RivalName::ExchangeOnline`].
+pub struct Rival {
+    name: RivalName,
+    rule: Rule,
+}
+
+#[derive(Debug)]
+enum Rule {
     Exchange(ExchangeOnline),
-    /// See [`RivalName::RateLimit`] and [`RivalName::GoogleGroups`].
     Rate(RateLimit),
 }
 
-impl Rival {
-    /// Counts a post, and says whether it is let through.
-    pub fn lets_through(&mut self, post: &Post) -> bool {
-        match self {
-            Self::Exchange(rule) => rule.lets_through(post),
-            Self::Rate(rule) => rule.lets_through(post),
+impl Judge for Rival {
+    fn name(&self) -> String {
+        self.name.to_string()
+    }
+
+    fn judge(&mut self, posting: &Posting) -> Ruling {
+        match &mut self.rule {
+            Rule::Exchange(rule) => rule.judge(posting),
+            Rule::Rate(rule) => rule.judge(posting),
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::super::judge::{Declared, Posting, Ruling, Verdict};
+use super::MAX_MESSAGES;
 use super::memory::Memory;
-use super::{MAX_MESSAGES, Post};
 use crate::time::Timestamp;
 
 /// Lists that are followed at once.
@@ -41,28 +42,29 @@ impl RateLimit {
         Self { most, per, unit, lists: Memory::new(LISTS) }
     }
 
-    /// Counts a post, and says whether it is let through. Mail to no list is none of its business.
-    pub fn lets_through(&mut self, post: &Post) -> bool {
-        let Some(list) = post.list else { return true };
-        let lately = self.lists.entry(list);
-        while let Some((_, cost)) = lately.passed.pop_front_if(|(at, _)| post.now.since(*at) >= self.per) {
+    /// Counts a posting and judges it.
+    pub fn judge(&mut self, posting: &Posting) -> Ruling {
+        let now = posting.at;
+        let lately = self.lists.entry(posting.list as u64);
+        while let Some((_, cost)) = lately.passed.pop_front_if(|(at, _)| now.since(*at) >= self.per) {
             lately.sum = lately.sum.saturating_sub(cost);
         }
         let cost = match self.unit {
             Unit::Messages => 1,
-            Unit::Copies => post.audience,
+            Unit::Copies => posting.members,
         };
         // A message that alone costs more than the limit passes where nothing else did: else nobody could ever
         // write to such a list.
         let first = lately.passed.is_empty();
         if !first && lately.sum.saturating_add(cost) > self.most {
-            return false;
+            let storm = Declared { trigger: "rate", until: now.after(self.per), whole_list: true };
+            return Ruling { verdict: Verdict::Hold, storm: Some(storm) };
         }
-        // Only a list that hardly anybody is on can pass so many by copies; then they cost next to nothing.
+        // More pass only where a message costs next to nothing.
         if (lately.passed.len() as u64) < MAX_MESSAGES {
-            lately.passed.push_back((post.now, cost));
+            lately.passed.push_back((now, cost));
             lately.sum = lately.sum.saturating_add(cost);
         }
-        true
+        Ruling::PASS
     }
 }
