@@ -24,7 +24,7 @@ pub fn large(number: u64) -> String {
 
 /// `702 M`, `2.52 M`, `12 k`: where there is little room.
 pub fn short(number: u64) -> String {
-    scaled(number, 1_000, [" G", " M", " k"])
+    scaled(number, 1_000, [" bn", " M", " k"])
 }
 
 fn scaled(number: u64, from: u64, [billion, million, thousand]: [&str; 3]) -> String {
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(short(12_000), "12 k");
         assert_eq!(short(12_345), "12.3 k");
         assert_eq!(short(7_560_000), "7.56 M");
-        assert_eq!(short(u64::MAX), "18,400,000,000 G");
+        assert_eq!(short(u64::MAX), "18,400,000,000 bn");
     }
 
     #[test]
