@@ -7,14 +7,14 @@
 //! Nothing here is timed: the figures are counts, the same on every machine.
 
 use std::error::Error;
-use std::time::Duration;
+use std::fs::File;
 
 use becalm::engine::Capacity;
-use becalm::replay::letter::Letter;
-use becalm::replay::player::{Player, Tally};
-use becalm::replay::scenario::KINDS;
-use becalm::storm::policy::{Mode, Policy};
-use becalm::time::Timestamp;
+use becalm::replay::report::Report;
+use becalm::replay::scenario::{KINDS, Kind};
+use becalm::replay::source::{Arrived, MboxSource, Source};
+use becalm::replay::stage;
+use becalm::storm::policy::Policy;
 
 const SEEDS: u64 = 100;
 const SIZES: [u64; 3] = [300, 3_000, 50_000];
@@ -31,47 +31,43 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let files: Vec<String> = arguments.collect();
     if files.is_empty() {
-        scenarios();
-        return Ok(());
+        return scenarios();
     }
     for file in files {
-        let text = std::fs::read(&file)?;
         for members in SIZES {
-            let tally = play_mbox(&text, &list, members);
+            let report = play_mbox(&file, &list, members)?;
             println!(
                 "{file} at {members:>6} members: {} messages, {} storms, {} held, {} delayed ({:.3} %)",
-                tally.letters,
-                tally.storms.len(),
-                tally.held,
-                tally.delayed,
-                100.0 * tally.delayed as f64 / tally.letters.max(1) as f64,
+                report.messages,
+                report.storms.len(),
+                report.messages_held_for_good,
+                report.messages_delayed,
+                100.0 * report.messages_delayed as f64 / report.messages.max(1) as f64,
             );
-            for (at, letters) in &tally.storms {
-                println!(
-                    "    storm {:.2} days after the first message, at message {letters}",
-                    at.as_secs_f64() / 86_400.0
-                );
+            for storm in &report.storms {
+                println!("    storm on {}, of {} messages", storm.started.rfc3339(), storm.replies_held);
             }
         }
     }
     Ok(())
 }
 
-fn scenarios() {
+fn scenarios() -> Result<(), Box<dyn Error>> {
     println!("messages let through, first one included, {SEEDS} seeds each");
     println!(
         "{:<26}{:>9}{:>8}{:>6}{:>7}{:>16}{:>12}{:>9}",
         "scenario", "members", "median", "p95", "worst", "median copies", "never trip", "delayed"
     );
     for kind in KINDS {
-        let tallies: Vec<Tally> =
-            (0..SEEDS).map(|seed| Player::play_scenario(&kind.generate(seed), &Policy::default())).collect();
-        let mut delivered: Vec<u64> = tallies.iter().map(Tally::delivered).collect();
+        let reports: Vec<Report> =
+            (0..SEEDS).map(|seed| play_scenario(kind, seed)).collect::<Result<_, _>>()?;
+        let mut delivered: Vec<u64> =
+            reports.iter().map(|report| report.messages - report.messages_held_for_good).collect();
         delivered.sort_unstable();
         let at = |share: f64| delivered[((delivered.len() as f64 * share) as usize).min(delivered.len() - 1)];
-        let never = tallies.iter().filter(|tally| tally.storms.is_empty()).count();
-        let delayed: u64 = tallies.iter().map(|tally| tally.delayed).sum();
-        let letters: u64 = tallies.iter().map(|tally| tally.letters).sum();
+        let never = reports.iter().filter(|report| report.storms.is_empty()).count();
+        let delayed: u64 = reports.iter().map(|report| report.messages_delayed).sum();
+        let messages: u64 = reports.iter().map(|report| report.messages).sum();
         println!(
             "{:<26}{:>9}{:>8}{:>6}{:>7}{:>16}{:>12}{:>8.2}%",
             kind.name,
@@ -81,62 +77,24 @@ fn scenarios() {
             delivered[delivered.len() - 1],
             at(0.5) * kind.members,
             never,
-            100.0 * delayed as f64 / letters as f64,
+            100.0 * delayed as f64 / messages as f64,
         );
     }
+    Ok(())
 }
 
-fn play_mbox(text: &[u8], list: &str, members: u64) -> Tally {
-    let messages = split(text);
-    let Some(first) = messages.first().map(|message| message.at) else { return Tally::default() };
-    let policy = Policy { mode: Mode::Hold, ..Policy::default() };
-    let mut player = Player::new(list, members, policy, Capacity::default(), first);
-    for message in &messages {
-        player.play(&Letter {
-            at: message.at.since(first),
-            // The archive keeps no envelope; a list's own bounce address is what it had.
-            sender: "list-bounces@lists.example".to_owned(),
-            headers: message.headers.clone(),
-        });
+fn play_scenario(kind: &Kind, seed: u64) -> Result<Report, Box<dyn Error>> {
+    let reports = stage::play(&kind.generate(seed), &Policy::default(), Vec::new())?;
+    reports.into_iter().next().ok_or_else(|| "a run has a report".into())
+}
+
+/// All mail of the file as mail to one list.
+fn play_mbox(file: &str, list: &str, members: u64) -> Result<Report, Box<dyn Error>> {
+    let mut run = stage::alone(list, members, &Policy::default(), Capacity::default())?;
+    let mut source = MboxSource::new(File::open(file)?, None);
+    let mut message = Arrived::default();
+    while source.next(&mut message)? {
+        run.play(&message.mail());
     }
-    player.finish()
-}
-
-struct Message {
-    at: Timestamp,
-    headers: Vec<(String, String)>,
-}
-
-/// An mbox of headers: `From ` line with the arrival, fields, an empty line.
-fn split(text: &[u8]) -> Vec<Message> {
-    let text = String::from_utf8_lossy(text);
-    let mut messages: Vec<Message> = Vec::new();
-    let mut after_blank = true;
-    let mut in_headers = false;
-    for line in text.lines() {
-        if let Some(at) = line.strip_prefix("From ").filter(|_| after_blank).and_then(arrival) {
-            messages.push(Message { at, headers: Vec::new() });
-            in_headers = true;
-        } else if line.is_empty() {
-            in_headers = false;
-        } else if let Some(message) = messages.last_mut().filter(|_| in_headers) {
-            match (line.starts_with([' ', '\t']), message.headers.last_mut(), line.split_once(':')) {
-                (true, Some((_, value)), _) => value.push_str(&format!("\n{line}")),
-                (false, _, Some((name, value))) => {
-                    message.headers.push((name.to_owned(), value.trim_start().to_owned()));
-                }
-                _ => {}
-            }
-        }
-        after_blank = line.is_empty();
-    }
-    messages
-}
-
-/// `list@lists.example Mon Apr 29 00:01:27 2019`, in UTC.
-fn arrival(line: &str) -> Option<Timestamp> {
-    let (_, date) = line.split_once(' ')?;
-    let date = jiff::civil::DateTime::strptime("%a %b %e %H:%M:%S %Y", date.trim()).ok()?;
-    let seconds = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second();
-    Some(Timestamp::default().after(Duration::from_secs(u64::try_from(seconds).ok()?)))
+    run.finish(&source.skipped().by_reason()).into_iter().next().ok_or_else(|| "a run has a report".into())
 }

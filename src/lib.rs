@@ -22,14 +22,15 @@
 //! main → cli → daemon → admin, config, journal, quarantine, directory, telemetry, milter, engine
 //! engine → storm, window, directory::snapshot, mail, journal::event
 //! storm → window        window → sync        milter, mail → nothing of ours
-//! replay → engine, mail, directory::snapshot, storm's settings, journal::event
-//! cli → also replay, milter::mta, postfix, admin's types
+//! replay → engine, mail, directory::snapshot, storm's settings and states, journal::event
+//! cli → also replay, directory, milter::mta, postfix, admin's types
 //! config → the settings types that modules define; nobody below daemon reads config
 //! daemon, postfix → account (users and groups of the machine)
 //! ```
 //!
 //! [`time`] is data and everybody's; [`clock`] reads the time and is the daemon's and the commands' alone.
-//! `milter`, `mail`, `window`, `storm`, `engine`, `quarantine` and the pure parts of `directory` do no I/O.
+//! `milter`, `mail`, `window`, `storm`, `engine`, `quarantine`, `replay` but for its
+//! sources, and the pure parts of `directory` do no I/O.
 //! `tests/architecture.rs` holds this to be true.
 //!
 //! # What is logged, and how loud

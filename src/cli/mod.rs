@@ -5,6 +5,7 @@ pub mod check;
 pub mod config;
 mod demo;
 mod observe;
+mod replay;
 mod run;
 
 use std::io::IsTerminal as _;
@@ -30,6 +31,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// Shows what becalm does: plays NHS 2016 against it, with ordinary mail in between.
     Demo(demo::DemoArgs),
+    /// Shows what becalm would have done with past or invented mail.
+    Replay(replay::ReplayArgs),
     /// Shows how the running daemon is.
     Status(ask::AskArgs),
     /// Shows the lists it knows, the largest first: members, mode, where each came from.
@@ -49,6 +52,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Status(args) => ask::run(&args, &Request::Status {}),
         Command::Lists(args) => ask::run(&args, &Request::Lists {}),
         Command::Storms(args) => ask::run(&args, &Request::Storms {}),
@@ -86,6 +90,19 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// `1,234,567`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +116,14 @@ mod tests {
             .context("cannot start");
         assert_eq!(in_full(&error), "cannot start: cannot listen: no such group; make it");
         assert_eq!(in_full(&anyhow::anyhow!("b").context("a")), "a: b");
+    }
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!(
+            [0, 999, 1000, 840_000, 1_234_567].map(grouped),
+            ["0", "999", "1,000", "840,000", "1,234,567"]
+        );
     }
 
     #[test]

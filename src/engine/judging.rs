@@ -17,7 +17,7 @@ use crate::mail::AuthorAddress;
 use crate::storm::detector::{
     Author, Conversation, Judgement, ListShare, Outcome, Post, Transition, Trigger,
 };
-use crate::storm::policy::Mode;
+use crate::storm::policy::{Mode, Thresholds};
 use crate::time::Timestamp;
 use crate::window::AuthorTag;
 
@@ -44,6 +44,20 @@ pub(super) struct RetryMemo {
     judgement: Judgement,
     /// It was stopped by a rate limit, and charged to nobody.
     limited: bool,
+}
+
+/// One list's share of a message, as the detector saw it.
+pub struct Share<'a> {
+    /// The list; none for a message to many recipients.
+    pub list: Option<&'a Arc<WatchedList>>,
+    /// Who wrote it: a keyed hash, the same on every list; 0 if nobody can be told.
+    pub author: u64,
+    /// What was judged.
+    pub post: &'a Post<'a>,
+    /// What the detector said.
+    pub outcome: &'a Outcome,
+    /// By which numbers.
+    pub thresholds: &'a Thresholds,
 }
 
 /// What is known of a message once its headers are read.
@@ -89,6 +103,18 @@ struct Weighed {
 impl Engine {
     /// Judges a watched message whose headers have been read. Counts it; to be called once.
     pub fn judge(&self, tx: &Transaction, queue_id: Option<&[u8]>, now: Timestamp) -> Decision {
+        self.judge_and_tell(tx, queue_id, now, &mut |_| {})
+    }
+
+    /// As [`Self::judge`], and tells each list's share of the judgement while it is made. A message that is exempt,
+    /// or a retry, is not looked at: nothing is told of it.
+    pub fn judge_and_tell(
+        &self,
+        tx: &Transaction,
+        queue_id: Option<&[u8]>,
+        now: Timestamp,
+        tell: &mut impl FnMut(&Share<'_>),
+    ) -> Decision {
         let facts = self.facts(tx, queue_id);
         let lists = tx.distinct_lists();
         if tx.world.exempt.covers(tx.client, facts.user.as_deref()) {
@@ -105,12 +131,12 @@ impl Engine {
         decision.audience = weighed.audience;
         let mut verdicts: SmallVec<[ListVerdict; 2]> = SmallVec::new();
         if lists.is_empty() {
-            verdicts.push(self.judge_without_list(tx, &facts, &weighed, now, &mut decision));
+            verdicts.push(self.judge_without_list(tx, &facts, &weighed, now, &mut decision, tell));
         }
         for ((list, retried), counted) in lists.iter().zip(&weighed.retried).zip(&weighed.counted) {
             let judgement = match retried {
                 Some(judgement) => *judgement,
-                None => self.judge_list(&facts, list, weighed.audience, *counted, now, &mut decision),
+                None => self.judge_list(&facts, list, weighed.audience, *counted, now, &mut decision, tell),
             };
             verdicts.push(ListVerdict { list: Some(Arc::clone(list)), judgement });
         }
@@ -187,6 +213,7 @@ impl Engine {
         Weighed { audience, own, retried, same_recipients, counted, earlier, repeated, limited }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "they are one message, one list and two who are told")]
     fn judge_list(
         &self,
         facts: &Facts,
@@ -195,6 +222,7 @@ impl Engine {
         counted: bool,
         now: Timestamp,
         decision: &mut Decision,
+        tell: &mut impl FnMut(&Share<'_>),
     ) -> Judgement {
         let thread = self.threads.join(&facts.traces, list.key, facts.fallback, &self.keys, now);
         decision.kind = facts.kind(thread);
@@ -210,7 +238,15 @@ impl Engine {
             part: counted,
             now,
         };
-        let outcome = self.detector.observe(&post, &list.policy.thresholds);
+        let thresholds = &list.policy.thresholds;
+        let outcome = self.detector.observe(&post, thresholds);
+        tell(&Share {
+            list: Some(list),
+            author: facts.author_key,
+            post: &post,
+            outcome: &outcome,
+            thresholds,
+        });
         for change in [outcome.ended, outcome.started].into_iter().flatten() {
             decision.events.extend(self.event(change, Some(list), Some((&outcome, &post)), now));
         }
@@ -226,6 +262,7 @@ impl Engine {
         weighed: &Weighed,
         now: Timestamp,
         decision: &mut Decision,
+        tell: &mut impl FnMut(&Share<'_>),
     ) -> ListVerdict {
         if let Some(judgement) = weighed.same_recipients {
             return ListVerdict { list: None, judgement };
@@ -247,7 +284,9 @@ impl Engine {
             part: weighed.earlier.is_some(),
             now,
         };
-        let outcome = self.detector.observe(&post, &tx.world.default_policy.thresholds);
+        let thresholds = &tx.world.default_policy.thresholds;
+        let outcome = self.detector.observe(&post, thresholds);
+        tell(&Share { list: None, author: facts.author_key, post: &post, outcome: &outcome, thresholds });
         if let Some(started) = outcome.started {
             decision.events.extend(self.event(started, None, Some((&outcome, &post)), now));
         }

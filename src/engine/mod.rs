@@ -29,6 +29,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 
+pub use judging::Share;
 pub use keys::{Keys, Role};
 pub use transaction::Transaction;
 pub use verdict::Action;

@@ -125,6 +125,11 @@ impl Transaction {
         distinct
     }
 
+    /// The lists among the recipients, in the order in which they were named; one may be there twice.
+    pub fn lists(&self) -> impl Iterator<Item = &Arc<WatchedList>> {
+        self.lists.iter().map(|recipient| &recipient.list)
+    }
+
     /// Recipients of this transaction that are no lists.
     pub(super) fn plain_recipients(&self) -> u64 {
         u64::from(self.recipients.saturating_sub(self.list_recipients))

@@ -102,7 +102,11 @@ impl Marks {
 pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Automatic> {
     let marks = evidence.marks;
     let subject = evidence.subject.as_str();
-    let reads = |starts: &[&str]| starts.iter().any(|start| subject.starts_with(start));
+    // The first byte tells nearly all apart.
+    let first = subject.as_bytes().first();
+    let reads = |starts: &[&str]| {
+        starts.iter().any(|start| start.as_bytes().first() == first && subject.starts_with(start))
+    };
     if let Some(report) = report(evidence.content_type) {
         return Some(report);
     }
@@ -137,6 +141,10 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Automatic> {
 
 /// What a report's Content-Type says (RFC 6522, 3464, 8098, 5965).
 fn report(content_type: &[u8]) -> Option<Automatic> {
+    // The value of a field has no blanks in front.
+    if !matches!(content_type.first(), Some(b'm' | b'M')) {
+        return None;
+    }
     let mut text: Vec<u8> = content_type.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     text.make_ascii_lowercase();
     match text.split(|&byte| byte == b';').next()? {

@@ -14,6 +14,14 @@ pub struct Letter {
 }
 
 impl Letter {
+    /// Its header block, in place of what was in `head`.
+    pub fn write_head(&self, head: &mut Vec<u8>) {
+        head.clear();
+        for (name, value) in &self.headers {
+            head.extend_from_slice(format!("{name}: {value}\n").as_bytes());
+        }
+    }
+
     /// The message in RFC 5322 form, with a one-line body, for a client that sends it by SMTP.
     pub fn to_message(&self, to: &str) -> String {
         let mut text = String::new();

@@ -6,12 +6,22 @@
 //! mail that was kept ┘
 //! ```
 
+mod course;
+pub mod date;
+pub mod header;
 pub mod judge;
+mod ledger;
 pub mod letter;
-pub mod player;
+pub mod mbox;
+mod near;
 pub mod report;
 pub mod rival;
+pub mod run;
 pub mod scenario;
+pub mod source;
+pub mod stage;
 
+#[cfg(test)]
+mod run_tests;
 #[cfg(test)]
 mod tests;

@@ -11,9 +11,19 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::letter::Letter;
+use crate::time::Timestamp;
+
+/// The day of every scenario: 14 November 2016, 08:29 UTC.
+pub const EPOCH: Timestamp = Timestamp::from_millis(1_479_112_140_000);
+
+/// Authors who know the list wrote to it this long before.
+pub const ACQUAINTANCE: Duration = Duration::from_secs(20 * 86_400);
 
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 3600.0;
+
+/// Share of the answers that go to one of the new subjects.
+const ANSWERS_NEW_SUBJECT: f64 = 0.12;
 
 /// A generated storm or calm day.
 #[derive(Clone, Debug)]
@@ -287,9 +297,19 @@ struct Writer {
     known: f64,
     /// Authors so far, and whether they know the list.
     authors: Vec<bool>,
-    /// What was posted: id, subject.
-    posted: Vec<(String, String)>,
+    posted: Vec<Posted>,
+    /// Posts that began a new subject.
     new_threads: Vec<usize>,
+    /// The first message, and the posts that answer it or each other about it.
+    first_thread: Vec<usize>,
+}
+
+/// What was posted.
+struct Posted {
+    id: String,
+    subject: String,
+    /// The post that began its thread.
+    root: usize,
 }
 
 impl Writer {
@@ -306,6 +326,7 @@ impl Writer {
             authors: Vec::new(),
             posted: Vec::new(),
             new_threads: Vec::new(),
+            first_thread: Vec::new(),
         }
     }
 
@@ -338,14 +359,17 @@ impl Writer {
                     [rng.random_range(0..4)];
             return self.write(at, author, subject, None, false);
         }
-        let parent = if !self.new_threads.is_empty() && rng.random_bool(0.12) {
+        // Shares of those who answer. All the others answer the first message, or each other about it: no more
+        // than the twelve in a hundred answer a new subject.
+        let draw: f64 = rng.random();
+        let parent = if !self.new_threads.is_empty() && draw < ANSWERS_NEW_SUBJECT {
             self.new_threads[rng.random_range(0..self.new_threads.len())]
-        } else if rng.random_bool(self.answers_first) {
+        } else if draw < ANSWERS_NEW_SUBJECT + self.answers_first {
             0
         } else {
-            rng.random_range(0..self.posted.len())
+            self.first_thread[rng.random_range(0..self.first_thread.len())]
         };
-        let subject = self.posted[parent].1.clone();
+        let subject = self.posted[parent].subject.clone();
         if self.kind.crowd.style == Style::Crowd
             && !self.kind.is_calm()
             && rng.random_bool(self.loses_headers)
@@ -379,7 +403,8 @@ impl Writer {
             ("Message-ID".to_owned(), format!("<{id}>")),
         ];
         if let Some(parent) = parent {
-            let (root, parent) = (&self.posted[0].0, &self.posted[parent].0);
+            let parent = &self.posted[parent];
+            let (root, parent) = (&self.posted[parent.root].id, &parent.id);
             headers.push(("In-Reply-To".to_owned(), format!("<{parent}>")));
             headers.push(("References".to_owned(), format!("<{root}> <{parent}>")));
         }
@@ -387,8 +412,12 @@ impl Writer {
             headers.push(("Auto-Submitted".to_owned(), "auto-replied".to_owned()));
         }
         // The base subject of a reply is that of what it answers.
-        let base = parent.map_or_else(|| subject.to_owned(), |parent| self.posted[parent].1.clone());
-        self.posted.push((id, base));
+        let base = parent.map_or_else(|| subject.to_owned(), |parent| self.posted[parent].subject.clone());
+        let root = parent.map_or(number, |parent| self.posted[parent].root);
+        if root == 0 {
+            self.first_thread.push(number);
+        }
+        self.posted.push(Posted { id, subject: base, root });
         let letter = Letter { at: Duration::from_secs_f64(at), sender, headers };
         Post { letter, known: self.authors[author] }
     }

@@ -23,8 +23,7 @@ use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::daemon::background::Background;
 use crate::postfix::Postfix;
-use crate::replay::player::EPOCH;
-use crate::replay::scenario::{Kind, Scenario};
+use crate::replay::scenario::{ACQUAINTANCE, EPOCH, Kind, Scenario};
 use crate::time::Timestamp;
 use channel::Target;
 use play::{Pace, Played};
@@ -35,9 +34,6 @@ const LIST: &str = "all@staff.example";
 
 /// The storm that is played.
 const SCENARIO: &str = "nhs-2016";
-
-/// Authors who know the list wrote to it this long ago.
-const ACQUAINTANCE: Duration = Duration::from_secs(20 * 86_400);
 
 /// Ordinary messages a second, in real time.
 const ORDINARY_BY_MILTER: u32 = 200;

@@ -13,8 +13,7 @@ use super::channel::{Channel, Fate, Target};
 use crate::clock::{Clock, Stopwatch};
 use crate::daemon::background::Background;
 use crate::replay::letter::Letter;
-use crate::replay::player::EPOCH;
-use crate::replay::scenario::{Post, Scenario};
+use crate::replay::scenario::{EPOCH, Post, Scenario};
 use crate::storm::state::Phase;
 
 /// Longer silences of the scenario are passed over: nobody wants to watch them.

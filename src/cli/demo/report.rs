@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::play::Played;
+use crate::cli::grouped;
 use crate::replay::scenario::{Kind, Scenario};
 
 /// What came of it. `replies_*` leave the first message out, `copies_*` count it.
@@ -87,31 +88,5 @@ impl Report {
             text.push_str(&format!("{what:<44}{figure:>16}\n"));
         }
         text
-    }
-}
-
-/// 840000 → 840,000.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        assert_eq!(
-            [0, 999, 1000, 840_000, 1_234_567].map(grouped),
-            ["0", "999", "1,000", "840,000", "1,234,567"]
-        );
     }
 }

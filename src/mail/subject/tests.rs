@@ -130,3 +130,12 @@ proptest! {
         prop_assert!(!found.base.starts_with(' ') && !found.base.ends_with(' '));
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn plain_subjects_are_cleaned_as_all_others(value in "[ -~\t\r\n\x00-\x1f\x7f]{0,40}") {
+        // A character that is dropped takes it off the short way.
+        let long_way = clean(format!("{value}\u{200b}").as_bytes());
+        proptest::prop_assert_eq!(clean(value.as_bytes()), long_way);
+    }
+}

@@ -90,7 +90,8 @@ pub struct StormReport {
     /// When it was found to be over.
     #[serde(serialize_with = "optional_rfc3339")]
     pub ended: Option<Timestamp>,
-    /// Messages to the list in the hour before that were let through, and those let through while it was open.
+    /// Let through in the hour before it was declared, by newcomers or in that conversation; and all to the list
+    /// that was let through while it was open.
     pub replies_delivered: u64,
     /// Messages stopped while it was open, and suspicions that it overtook.
     pub replies_held: u64,

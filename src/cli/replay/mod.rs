@@ -1,0 +1,253 @@
+//! `becalm replay`: the same engine on past or invented mail, in virtual time; a day in a second.
+
+mod seeds;
+mod text;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, ValueEnum};
+
+use crate::clock::Stopwatch;
+use crate::config::{Config, DEFAULT_PATH};
+use crate::daemon::site;
+use crate::directory::Directory;
+use crate::directory::settings::ConfiguredList;
+use crate::directory::snapshot::Snapshot;
+use crate::replay::header;
+use crate::replay::report::Report;
+use crate::replay::run::Run;
+use crate::replay::scenario::{KINDS, Kind, Scenario};
+use crate::replay::source::{
+    Arrived, FolderSource, Layout, MboxSource, Merged, ScenarioSource, Skipped, Source,
+};
+use crate::replay::stage;
+use crate::time::Timestamp;
+
+/// What `--scenario` takes to print the names.
+const NAMES: &str = "list";
+
+/// Shows what becalm would have done with past or invented mail. Reads it, and changes and sends nothing.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A message goes to the lists of the directory, or of --list, that its headers name: To, Cc, Delivered-To, \
+X-Original-To, List-Post, List-Id. With a single --list, mail that names no list counts as mail to that one.
+
+Envelope senders are read from Return-Path and the From line. Lists that only observe are played as if they held.")]
+pub struct ReplayArgs {
+    /// An mbox, in the order in which its mail arrived; `-` reads standard input.
+    #[arg(long, value_name = "FILE")]
+    mbox: Vec<PathBuf>,
+    /// A Maildir, with its subfolders.
+    #[arg(long, value_name = "DIR")]
+    maildir: Vec<PathBuf>,
+    /// A folder with one message a file, folders in it included.
+    #[arg(long, value_name = "DIR")]
+    folder: Vec<PathBuf>,
+    /// An invented storm or calm day; `list` prints their names.
+    #[arg(long, value_name = "NAME")]
+    scenario: Vec<String>,
+    /// Another seed, another day.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Play the scenario with so many seeds, from 0, and show median, 95th percentile and worst.
+    #[arg(long, value_name = "N", conflicts_with_all = ["seed", "mbox", "maildir", "folder"],
+        value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    seeds: Option<u64>,
+    /// A list and how many mailboxes it reaches, beside the directory's, or instead of what that says. May be
+    /// given more than once.
+    #[arg(long, value_name = "ADDRESS=MEMBERS")]
+    list: Vec<ListSize>,
+    /// Where the time of arrival is taken from. By itself: an mbox's From lines; else the topmost Received, or
+    /// the Date.
+    #[arg(long, value_name = "WHERE")]
+    arrival: Option<Arrival>,
+    /// becalm's configuration: lists, directory and thresholds. Without it, /etc/becalm/becalm.toml, or the
+    /// defaults where there is none.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where the time of arrival is taken from.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Arrival {
+    /// The `From ` line of an mbox.
+    FromLine,
+    /// The topmost `Received` field.
+    Received,
+    /// The `Date` field.
+    Date,
+}
+
+/// `ADDRESS=MEMBERS`.
+#[derive(Clone, Debug)]
+struct ListSize {
+    address: String,
+    members: u64,
+}
+
+impl FromStr for ListSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not ADDRESS=MEMBERS, as in all@example.org=5000");
+        let (address, members) = text.rsplit_once('=').ok_or_else(wrong)?;
+        let members: u64 = members.replace('_', "").parse().map_err(|_| wrong())?;
+        // As in the configuration.
+        if members > 1_000_000_000 {
+            return Err(format!("a list has at most 1,000,000,000 members, not {members}"));
+        }
+        if !address.contains('@') {
+            return Err(wrong());
+        }
+        Ok(Self { address: address.to_lowercase(), members })
+    }
+}
+
+/// Plays, and prints what came of it.
+///
+/// # Errors
+/// A file, folder or configuration that cannot be read, and arguments that do not go together.
+pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
+    if args.scenario.iter().any(|name| name == NAMES) {
+        super::print(&text::scenarios(KINDS))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let kinds: Vec<Kind> = args.scenario.iter().map(|name| kind(name)).collect::<anyhow::Result<_>>()?;
+    let config = configuration(args.config.as_deref())?;
+    if let Some(count) = args.seeds {
+        let [kind] = kinds.as_slice() else { bail!("--seeds plays one --scenario") };
+        let summary = seeds::Summary::of(kind, count, |scenario| one_seed(&config, scenario))?;
+        let output = if args.json { summary.json()? } else { summary.text() };
+        super::print(&output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let scenarios: Vec<Scenario> = kinds.iter().map(|kind| kind.generate(args.seed)).collect();
+    let sources = sources(args, &scenarios)?;
+    ensure!(!sources.is_empty(), "nothing to play: name mail with --mbox, --maildir, --folder or --scenario");
+    let run = set_up(config, &args.list, &scenarios)?;
+    let watch = Stopwatch::start();
+    let reports = play(run, Merged::new(sources)?)?;
+    let took = watch.elapsed();
+    let report = reports.into_iter().next().context("a run has a report")?;
+    let output = if args.json { serde_json::to_string(&report)? + "\n" } else { text::report(&report) };
+    super::print(&output)?;
+    let rate = report.messages as f64 / took.as_secs_f64().max(1e-9);
+    eprintln!("{} messages in {:.2} s: {} messages/s", report.messages, took.as_secs_f64(), rate as u64);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn kind(name: &str) -> anyhow::Result<Kind> {
+    Kind::named(name).with_context(|| {
+        format!("there is no scenario `{name}`; `becalm replay --scenario {NAMES}` names them")
+    })
+}
+
+fn configuration(path: Option<&Path>) -> anyhow::Result<Config> {
+    let file = path.unwrap_or(Path::new(DEFAULT_PATH));
+    let (config, _) = Config::load(file, path.is_some()).map_err(|report| anyhow::anyhow!("{report}"))?;
+    Ok(config)
+}
+
+/// A run on the configuration's lists, those of the command line, and those of the scenarios.
+fn set_up(mut config: Config, lists: &[ListSize], scenarios: &[Scenario]) -> anyhow::Result<Run> {
+    let named = lists.iter().map(|list| (list.address.clone(), list.members, "--list"));
+    let invented = scenarios.iter().map(|of| (stage::address(of.name), of.members, "scenario"));
+    for (address, members, origin) in named.chain(invented) {
+        let known = &mut config.directory.lists;
+        known.retain(|list| !list.address.eq_ignore_ascii_case(&address));
+        known.push(ConfiguredList { address, members, class: None, origin: origin.to_owned() });
+    }
+    let directory = Directory::load(config.directory.clone(), config.addresses.clone(), Timestamp::default());
+    complain(directory.snapshot())?;
+    let parts = site::parts(&config, Arc::clone(directory.snapshot()));
+    let mut run = Run::new("becalm", parts, site::policy(&config), site::capacity(&config))?;
+    if let [list] = lists {
+        run.take_for(&list.address);
+    }
+    for scenario in scenarios {
+        stage::introduce(&run, scenario, &stage::address(scenario.name));
+    }
+    Ok(run)
+}
+
+/// Says what is wrong with the directory's files; without any list there is nothing to play for.
+fn complain(snapshot: &Snapshot) -> anyhow::Result<()> {
+    for source in snapshot.sources() {
+        if let Some(why) = &source.stale {
+            eprintln!("becalm: {}: {why}", source.name);
+        }
+    }
+    ensure!(
+        !snapshot.lists().is_empty(),
+        "no list is known: name it with --list ADDRESS=MEMBERS, or the configuration with -c"
+    );
+    Ok(())
+}
+
+fn sources(args: &ReplayArgs, scenarios: &[Scenario]) -> anyhow::Result<Vec<Box<dyn Source>>> {
+    let arrival = args.arrival.map(|arrival| match arrival {
+        Arrival::FromLine => header::Arrival::FromLine,
+        Arrival::Received => header::Arrival::Received,
+        Arrival::Date => header::Arrival::Date,
+    });
+    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    for path in &args.mbox {
+        let reader: Box<dyn Read> = if path == Path::new("-") {
+            Box::new(std::io::stdin())
+        } else {
+            ensure!(!path.is_dir(), "{} is a folder: read it with --maildir or --folder", path.display());
+            Box::new(File::open(path).with_context(|| format!("cannot read {}", path.display()))?)
+        };
+        sources.push(Box::new(MboxSource::new(reader, arrival)));
+    }
+    let maildirs = args.maildir.iter().map(|path| (path, Layout::Maildir));
+    for (path, layout) in maildirs.chain(args.folder.iter().map(|path| (path, Layout::Files))) {
+        ensure!(!path.is_file(), "{} is a file: read it with --mbox", path.display());
+        let source = FolderSource::open(path, layout, arrival)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        sources.push(Box::new(source));
+    }
+    for scenario in scenarios {
+        let source = ScenarioSource::new(scenario.clone(), &stage::address(scenario.name));
+        sources.push(Box::new(source));
+    }
+    Ok(sources)
+}
+
+fn play(mut run: Run, mut mail: Merged) -> anyhow::Result<Vec<Report>> {
+    let mut message = Arrived::default();
+    while mail.next(&mut message)? {
+        run.play(&message.mail());
+    }
+    let skipped: Skipped = mail.skipped();
+    Ok(run.finish(&skipped.by_reason()))
+}
+
+/// A scenario by itself, under what the configuration says of its list.
+fn one_seed(config: &Config, scenario: &Scenario) -> anyhow::Result<Report> {
+    let policy = config.policies.for_list(&stage::address(scenario.name), None);
+    stage::play(scenario, &policy, Vec::new())?.into_iter().next().context("a run has a report")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_and_its_size() {
+        let list: ListSize = "All=x@Example.org=1_000".parse().unwrap();
+        assert_eq!((list.address.as_str(), list.members), ("all=x@example.org", 1000));
+        for wrong in ["", "all@example.org", "all@example.org=", "all=5", "a@b=-1", "a@b=1000000001"] {
+            assert!(wrong.parse::<ListSize>().is_err(), "{wrong}");
+        }
+    }
+}

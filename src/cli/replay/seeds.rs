@@ -1,0 +1,145 @@
+//! A scenario with many seeds: median, 95th percentile and worst of every figure.
+
+use serde::Serialize;
+
+use crate::cli::grouped;
+use crate::replay::report::Report;
+use crate::replay::scenario::{Kind, Scenario};
+
+/// What many seeds gave. Where a figure is better low, worst is the highest.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    scenario: &'static str,
+    members: u64,
+    seeds: u64,
+    /// Seeds without a storm.
+    never_tripped: u64,
+    messages: Spread,
+    /// Let through in all, the first message and released ones included.
+    messages_delivered: Spread,
+    messages_delayed: Spread,
+    messages_held_for_good: Spread,
+    copies_with: Spread,
+    copies_without: Spread,
+    /// From the second message until a storm was declared, in seconds; of those that tripped.
+    seconds_to_trip: Option<Spread>,
+}
+
+/// Of the figures of all seeds in order: the middle one, the one that 95 of 100 do not exceed, the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct Spread {
+    median: u64,
+    p95: u64,
+    worst: u64,
+}
+
+impl Spread {
+    /// `None` without figures.
+    fn of(mut figures: Vec<u64>) -> Option<Self> {
+        figures.sort_unstable();
+        // The nearest rank: ⌈n·p⌉.
+        let rank =
+            |percent: usize| figures.get((figures.len() * percent).div_ceil(100).saturating_sub(1)).copied();
+        Some(Self { median: rank(50)?, p95: rank(95)?, worst: rank(100)? })
+    }
+}
+
+impl Summary {
+    /// Plays seeds from 0.
+    ///
+    /// # Errors
+    /// Those of `play`.
+    pub fn of(
+        kind: &Kind,
+        seeds: u64,
+        play: impl Fn(&Scenario) -> anyhow::Result<Report>,
+    ) -> anyhow::Result<Self> {
+        let mut columns: [Vec<u64>; 6] = Default::default();
+        let mut trips = Vec::new();
+        let mut never_tripped = 0;
+        for seed in 0..seeds {
+            let scenario = kind.generate(seed);
+            let report = play(&scenario)?;
+            let figures = [
+                report.messages,
+                report.messages.saturating_sub(report.messages_held_for_good),
+                report.messages_delayed,
+                report.messages_held_for_good,
+                report.copies_with,
+                report.copies_without,
+            ];
+            for (column, figure) in columns.iter_mut().zip(figures) {
+                column.push(figure);
+            }
+            let second =
+                scenario.posts.get(1).map(|post| crate::replay::scenario::EPOCH.after(post.letter.at));
+            match (report.storms.first(), second) {
+                (Some(storm), Some(second)) => trips.push(storm.started.since(second).as_secs()),
+                _ => never_tripped += 1,
+            }
+        }
+        let [messages, delivered, delayed, held, with, without] =
+            columns.map(|column| Spread::of(column).unwrap_or(Spread { median: 0, p95: 0, worst: 0 }));
+        Ok(Self {
+            scenario: kind.name,
+            members: kind.members,
+            seeds,
+            never_tripped,
+            messages,
+            messages_delivered: delivered,
+            messages_delayed: delayed,
+            messages_held_for_good: held,
+            copies_with: with,
+            copies_without: without,
+            seconds_to_trip: Spread::of(trips),
+        })
+    }
+
+    /// One object.
+    pub fn json(&self) -> anyhow::Result<String> {
+        Ok(serde_json::to_string(self)? + "\n")
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "{}: {} members, {} seeds, {} of them without a storm\n\n{:<28}{:>16}{:>16}{:>16}\n",
+            self.scenario,
+            grouped(self.members),
+            grouped(self.seeds),
+            grouped(self.never_tripped),
+            "",
+            "median",
+            "p95",
+            "worst"
+        );
+        let rows = [
+            ("messages", Some(self.messages)),
+            ("  let through", Some(self.messages_delivered)),
+            ("  of these after a delay", Some(self.messages_delayed)),
+            ("  held for good", Some(self.messages_held_for_good)),
+            ("copies", Some(self.copies_with)),
+            ("  without becalm", Some(self.copies_without)),
+            ("seconds to trip", self.seconds_to_trip),
+        ];
+        for (name, spread) in rows {
+            let Some(spread) = spread else { continue };
+            let [median, p95, worst] = [spread.median, spread.p95, spread.worst].map(grouped);
+            text.push_str(&format!("{name:<28}{median:>16}{p95:>16}{worst:>16}\n"));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_are_the_nearest() {
+        let spread = |figures: std::ops::RangeInclusive<u64>| Spread::of(figures.collect());
+        assert_eq!(spread(1..=100), Some(Spread { median: 50, p95: 95, worst: 100 }));
+        assert_eq!(spread(7..=7), Some(Spread { median: 7, p95: 7, worst: 7 }));
+        assert_eq!(Spread::of(Vec::new()), None);
+    }
+}

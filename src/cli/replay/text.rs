@@ -1,0 +1,191 @@
+//! A report as text, for people.
+
+use std::fmt::Write as _;
+
+use crate::cli::grouped;
+use crate::replay::report::{Report, StormReport};
+use crate::replay::scenario::Kind;
+
+/// Rows of one table; more are a matter for `--json`.
+const MAX_ROWS: usize = 20;
+
+/// Longest subject that is shown.
+const MAX_SUBJECT: usize = 40;
+
+/// The names of the scenarios.
+pub(super) fn scenarios(kinds: &[Kind]) -> String {
+    let mut text = String::new();
+    for kind in kinds {
+        let _ = writeln!(text, "{:<26}{:>10} members  {}", kind.name, grouped(kind.members), kind.about);
+    }
+    text
+}
+
+/// One rule's report.
+pub(super) fn report(report: &Report) -> String {
+    let mut text = String::new();
+    if let (Some(first), Some(last)) = (report.first, report.last) {
+        let _ = writeln!(text, "{}, mail from {} to {}\n", report.policy, first.rfc3339(), last.rfc3339());
+    }
+    let held = report.messages_held_for_good;
+    let rows = [
+        ("messages", grouped(report.messages)),
+        ("  to lists", grouped(report.list_messages)),
+        ("  in conversations", grouped(report.conversations)),
+        ("  delayed, then let through", share(report.messages_delayed, report.list_messages)),
+        ("  held for good", share(held, report.list_messages)),
+        ("delay, 99 of 100 at most", span(report.delay_p99_s)),
+        ("delay, longest", span(report.delay_max_s)),
+        ("copies", grouped(report.copies_with)),
+        ("  without a filter", grouped(report.copies_without)),
+        ("storms", report.storms.len().to_string()),
+        ("times of suspicion", report.suspicions.len().to_string()),
+        ("near-storms", report.near_storms.len().to_string()),
+    ];
+    for (name, value) in rows {
+        let _ = writeln!(text, "{name:<30}{value:>20}");
+    }
+    storms(&mut text, report);
+    suspicions(&mut text, report);
+    near_storms(&mut text, report);
+    lists(&mut text, report);
+    if report.out_of_order > 0 {
+        let _ = writeln!(
+            text,
+            "\n{} messages came so late in their mbox that they were played at the latest time seen.",
+            grouped(report.out_of_order)
+        );
+    }
+    if !report.skipped.is_empty() {
+        text.push_str("\nSkipped\n");
+        for (reason, count) in &report.skipped {
+            let _ = writeln!(text, "  {count:>8}  {reason}");
+        }
+    }
+    if report.left_out > 0 {
+        let _ = writeln!(text, "\n{} more found than a report holds.", grouped(report.left_out));
+    }
+    text
+}
+
+fn storms(text: &mut String, report: &Report) {
+    for storm in report.storms.iter().take(MAX_ROWS) {
+        let StormReport { list, members, conversation, trigger, started, .. } = storm;
+        let ended = storm.ended.map_or_else(|| "it was still open".to_owned(), |ended| ended.rfc3339());
+        let _ = write!(
+            text,
+            "\nStorm on {} ({} members), {} to {}\n  \"{}\", by {}\n  {} let through ({} copies), {} held ({} copies)\n",
+            printable(list),
+            grouped(*members),
+            started.rfc3339(),
+            ended,
+            short(conversation),
+            trigger.replace('_', " "),
+            grouped(storm.replies_delivered),
+            grouped(storm.copies_delivered),
+            grouped(storm.replies_held),
+            grouped(storm.copies_held),
+        );
+    }
+    more(text, report.storms.len(), "storms");
+}
+
+fn suspicions(text: &mut String, report: &Report) {
+    if !report.suspicions.is_empty() {
+        text.push_str("\nSuspicions\n");
+    }
+    for suspicion in report.suspicions.iter().take(MAX_ROWS) {
+        let end = if suspicion.became_storm { ", a storm" } else { "" };
+        let _ = writeln!(
+            text,
+            "  {} to {}  {:>4} waited  {}  \"{}\"{end}",
+            suspicion.started.rfc3339(),
+            suspicion.ended.rfc3339(),
+            suspicion.messages,
+            printable(&suspicion.list),
+            short(&suspicion.conversation),
+        );
+    }
+    more(text, report.suspicions.len(), "suspicions");
+}
+
+fn near_storms(text: &mut String, report: &Report) {
+    if !report.near_storms.is_empty() {
+        text.push_str("\nNear-storms\n");
+    }
+    for near in report.near_storms.iter().take(MAX_ROWS) {
+        let what = near
+            .conversation
+            .as_ref()
+            .map_or("the list as a whole".to_owned(), |subject| format!("\"{}\"", short(subject)));
+        let _ = writeln!(
+            text,
+            "  {}  {:>2} of {:>2} {}  {}  {what}",
+            near.at.rfc3339(),
+            near.peak,
+            near.threshold,
+            near.test.replace('_', " "),
+            printable(&near.list),
+        );
+    }
+    more(text, report.near_storms.len(), "near-storms");
+}
+
+fn lists(text: &mut String, report: &Report) {
+    if report.lists.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "\n{:<36}{:>11}{:>10}{:>8}{:>9}{:>8}{:>6}{:>10}",
+        "List", "members", "messages", "held", "delayed", "storms", "near", "quietest"
+    );
+    for list in report.lists.iter().take(MAX_ROWS) {
+        let quietest = list.quietest.map_or_else(|| "none".to_owned(), |people| people.to_string());
+        let _ = writeln!(
+            text,
+            "{:<36}{:>11}{:>10}{:>8}{:>9}{:>8}{:>6}{:>10}",
+            printable(&list.address),
+            grouped(list.members),
+            grouped(list.messages),
+            grouped(list.held),
+            grouped(list.delayed),
+            list.storms,
+            list.near_storms,
+            quietest,
+        );
+    }
+    more(text, report.lists.len(), "lists");
+    text.push_str("quietest: so many people within the window, as threshold, would have been silent\n");
+}
+
+fn more(text: &mut String, rows: usize, what: &str) {
+    if let Some(rest) = rows.checked_sub(MAX_ROWS).filter(|rest| *rest > 0) {
+        let _ = writeln!(text, "  and {} more {what}: see --json", grouped(rest as u64));
+    }
+}
+
+/// `1,234 (5.6 %)`.
+fn share(count: u64, of: u64) -> String {
+    match count {
+        0 => "0".to_owned(),
+        _ => format!("{} ({:.3} %)", grouped(count), 100.0 * count as f64 / of.max(1) as f64),
+    }
+}
+
+fn span(seconds: f64) -> String {
+    if seconds < 120.0 { format!("{seconds:.0} s") } else { format!("{:.0} min", seconds / 60.0) }
+}
+
+fn short(subject: &str) -> String {
+    let mut short: String = printable(subject).chars().take(MAX_SUBJECT).collect();
+    if subject.chars().count() > MAX_SUBJECT {
+        short.push('…');
+    }
+    short
+}
+
+/// What stands in mail must not command the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

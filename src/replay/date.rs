@@ -1,0 +1,229 @@
+//! When a message arrived, as its headers and the `From ` line of an mbox tell it.
+//!
+//! Mail is not always as the standards have it: what is read here is what was found in archives. A zone that is
+//! no offset counts as UTC, as mail software reads it (RFC 5322, 4.3).
+
+use smallvec::SmallVec;
+
+use crate::time::Timestamp;
+
+/// Words looked at: a date has six, and a `From ` line an address and sometimes `remote from HOST` beside it.
+const MAX_WORDS: usize = 24;
+
+/// The envelope sender and the arrival time of a `From ` line (with or without its end of line): an address,
+/// then a time as asctime(3) writes it, with or without a zone. `None`: it is no such line.
+pub fn from_line(line: &[u8]) -> Option<(&[u8], Timestamp)> {
+    let rest = line.strip_prefix(b"From ")?;
+    // The last weekday counts: an address may hold anything, blanks too.
+    let mut end = rest.len();
+    loop {
+        let at = memchr::memrchr(b' ', rest.get(..end)?);
+        let begin = at.map_or(0, |at| at + 1);
+        if rest.get(begin + 3) == Some(&b' ')
+            && is_weekday(rest.get(begin..)?)
+            && let Some(time) = asctime(rest.get(begin..)?)
+        {
+            return Some((rest.get(..begin)?.trim_ascii(), time));
+        }
+        end = at?;
+    }
+}
+
+/// The date of a `Date` field (RFC 5322, 3.3 and 4.3), in UTC.
+pub fn date(value: &[u8]) -> Option<Timestamp> {
+    let value = match memchr::memchr(b',', value) {
+        Some(comma) if comma < 12 => value.get(comma + 1..)?,
+        _ => value,
+    };
+    let words = words(value);
+    let mut words = words.iter().copied();
+    let first = words.next()?;
+    // A weekday without its comma.
+    let day = if is_weekday(first) { words.next()? } else { first };
+    let (day, month, year) = (number(day, 2)?, month(words.next()?)?, year(words.next()?)?);
+    let seconds = clock(words.next()?)?;
+    timestamp(year, month, day, seconds, words.next().map_or(0, zone))
+}
+
+/// The time at which a server took a message: the last part of its `Received` field.
+pub fn received(value: &[u8]) -> Option<Timestamp> {
+    date(value.get(memchr::memrchr(b';', value)? + 1..)?)
+}
+
+/// `Mon Apr 29 00:01:27 2019`, also with `CEST` or `+0200` before the year or after it.
+fn asctime(text: &[u8]) -> Option<Timestamp> {
+    let words = words(text);
+    let mut words = words.iter().copied().skip(1);
+    let (month, day) = (month(words.next()?)?, number(words.next()?, 2)?);
+    let seconds = clock(words.next()?)?;
+    let (first, second) = (words.next()?, words.next());
+    let (year, offset) = match (number(first, 4).filter(|_| first.len() == 4), second) {
+        (Some(year), offset) => (year, offset.map_or(0, zone)),
+        (None, Some(year)) => (number(year, 4).filter(|_| year.len() == 4)?, zone(first)),
+        (None, None) => return None,
+    };
+    timestamp(year, month, day, seconds, offset)
+}
+
+fn words(text: &[u8]) -> SmallVec<[&[u8]; 8]> {
+    let words = text.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+    words.take(MAX_WORDS).collect()
+}
+
+fn is_weekday(text: &[u8]) -> bool {
+    const DAYS: [&[u8; 3]; 7] = [b"mon", b"tue", b"wed", b"thu", b"fri", b"sat", b"sun"];
+    text.first_chunk().is_some_and(|name: &[u8; 3]| DAYS.iter().any(|day| name.eq_ignore_ascii_case(*day)))
+}
+
+fn month(word: &[u8]) -> Option<u64> {
+    const MONTHS: [&[u8; 3]; 12] =
+        [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
+    let name: &[u8; 3] = word.first_chunk()?;
+    (1..).zip(MONTHS).find(|(_, month)| name.eq_ignore_ascii_case(*month)).map(|(number, _)| number)
+}
+
+/// Years of two digits are those of RFC 5322, 4.3.
+fn year(word: &[u8]) -> Option<u64> {
+    let year = number(word, 4)?;
+    Some(match word.len() {
+        1 | 2 if year < 50 => year + 2000,
+        1..=3 => year + 1900,
+        _ => year,
+    })
+}
+
+/// A number of at most `digits` digits and nothing else.
+fn number(word: &[u8], digits: usize) -> Option<u64> {
+    let good = (1..=digits).contains(&word.len()) && word.iter().all(u8::is_ascii_digit);
+    good.then(|| word.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+}
+
+/// Seconds since midnight: `HH:MM`, `HH:MM:SS`.
+fn clock(word: &[u8]) -> Option<u64> {
+    let mut parts = word.splitn(3, |byte| *byte == b':');
+    let hours = number(parts.next()?, 2).filter(|hours| *hours < 24)?;
+    let minutes = number(parts.next()?, 2).filter(|minutes| *minutes < 60)?;
+    // 60 is a leap second.
+    let seconds = parts.next().map_or(Some(0), |seconds| number(seconds, 2)).filter(|s| *s <= 60)?;
+    Some(hours * 3600 + minutes * 60 + seconds)
+}
+
+/// Seconds east of Greenwich.
+fn zone(word: &[u8]) -> i64 {
+    let hours = |west: i64| -west * 3600;
+    match word {
+        [sign @ (b'+' | b'-'), digits @ ..] if digits.len() == 4 => {
+            let Some(value) = number(digits, 4).and_then(|value| i64::try_from(value).ok()) else { return 0 };
+            let seconds = (value / 100) * 3600 + (value % 100) * 60;
+            if *sign == b'-' { -seconds } else { seconds }
+        }
+        b"EDT" => hours(4),
+        b"EST" | b"CDT" => hours(5),
+        b"CST" | b"MDT" => hours(6),
+        b"MST" | b"PDT" => hours(7),
+        b"PST" => hours(8),
+        _ => 0,
+    }
+}
+
+fn timestamp(year: u64, month: u64, day: u64, seconds: u64, offset: i64) -> Option<Timestamp> {
+    let date =
+        jiff::civil::Date::new(i16::try_from(year).ok()?, i8::try_from(month).ok()?, i8::try_from(day).ok()?)
+            .ok()?;
+    let midnight = i64::from(days_since_1970(date)) * 86_400;
+    let seconds = midnight.checked_add(i64::try_from(seconds).ok()?)?.checked_sub(offset)?;
+    Some(Timestamp::from_millis(u64::try_from(seconds).ok()?.checked_mul(1000)?))
+}
+
+/// Howard Hinnant's `days_from_civil`, for years from 0.
+fn days_since_1970(date: jiff::civil::Date) -> i32 {
+    let (month, day) = (i32::from(date.month()), i32::from(date.day()));
+    let year = i32::from(date.year()) - i32::from(month <= 2);
+    let era = year.div_euclid(400);
+    let of_era = year.rem_euclid(400);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn utc(text: &str) -> Option<Timestamp> {
+        let time: jiff::Timestamp = text.parse().unwrap();
+        Some(Timestamp::from_millis(u64::try_from(time.as_millisecond()).unwrap()))
+    }
+
+    #[test]
+    fn from_lines_as_archives_have_them() {
+        let arrival = |line: &str| from_line(line.as_bytes()).map(|(_, time)| time);
+        for line in [
+            "From a@x.example Mon Apr 29 00:01:27 2019",
+            "From a@x.example Mon Apr 29 00:01:27 2019\r\n",
+            "From  Mon Apr 29 00:01:27 2019",
+            "From Mon Tue@x.example Mon Apr 29 00:01:27 2019",
+            "From a@x.example Mon Apr 29 02:01:27 2019 +0200",
+            "From a@x.example Mon Apr 29 00:01:27 +0000 2019",
+            "From a@x.example Sun Apr 28 20:01:27 EDT 2019",
+            "From a@x.example  mon apr 29 00:01:27 GMT 2019 remote from host",
+        ] {
+            assert_eq!(arrival(line), utc("2019-04-29T00:01:27Z"), "{line}");
+        }
+        for line in [
+            "",
+            "From ",
+            "From here on it is Monday",
+            "From: a@x.example Mon Apr 29 00:01:27 2019",
+            "From a@x.example Mon Apr 31 00:01:27 2019",
+            "From a@x.example Mon Apr 29 25:01:27 2019",
+            "From a@x.example Mon Apr 29 00:01:27 1960",
+            "From a@x.example Mon Apr 29 00:01:27",
+        ] {
+            assert_eq!(arrival(line), None, "{line}");
+        }
+        let sender = from_line(b"From john doe@x.example Mon Apr  9 0:01 2019").unwrap().0;
+        assert_eq!(sender, b"john doe@x.example");
+    }
+
+    #[test]
+    fn dates_as_mail_has_them() {
+        for text in [
+            "Tue, 30 Apr 2019 19:29:07 +0000",
+            "Tue, 30 Apr 2019 19:29:07 +0000 (UTC)",
+            "  Tue,   30 Apr 2019 21:29:07 +0200",
+            "30 Apr 2019 14:29:07 -0500",
+            "Tue 30 Apr 19 19:29:07 GMT",
+            "Tue, 30 Apr 2019\n 15:29:07 EDT",
+            "30 April 2019 19:29:07",
+        ] {
+            assert_eq!(date(text.as_bytes()), utc("2019-04-30T19:29:07Z"), "{text}");
+        }
+        for text in ["", ",", "Tue, ", "yesterday", "30 Apr", "99 Apr 2019 19:29 +0000", "30 Apr 99999 1:1 Z"]
+        {
+            assert_eq!(date(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(date(b"1 Jan 99 00:00 Z"), utc("1999-01-01T00:00:00Z"));
+        let value = b"from a by b (c; d) with ESMTP id 1;\n\tTue, 30 Apr 2019 12:29:07 -0700 (PDT)";
+        assert_eq!(received(value), utc("2019-04-30T19:29:07Z"));
+        assert_eq!(received(b"from a by b"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_second_is_read_as_it_was_written(seconds in 0..253_402_300_800_i64) {
+            let time = jiff::Timestamp::from_second(seconds).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
+            let expected = Some(Timestamp::from_millis(seconds as u64 * 1000));
+            prop_assert_eq!(date(time.strftime("%a, %d %b %Y %H:%M:%S %z").to_string().as_bytes()), expected);
+            let line = time.strftime("From x %a %b %e %H:%M:%S %Y").to_string();
+            prop_assert_eq!(from_line(line.as_bytes()).map(|(_, time)| time), expected);
+        }
+
+        #[test]
+        fn any_bytes_are_a_date_or_none(text in prop::collection::vec(any::<u8>(), 0..200)) {
+            date(&text);
+            received(&text);
+            from_line(&[b"From ", text.as_slice()].concat());
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! An mbox taken apart, as it streams by: bytes in, header blocks out. Its memory is one buffer, whatever comes.
+//!
+//! ```text
+//! loop { read into room(); filled(n); while let Some(message) = next() { … } }
+//! ```
+//!
+//! A message begins with a line `From SENDER TIME` whose time can be read, after an empty line, at the beginning,
+//! or where the headers of another are expected to go on: that one was cut short. Bodies are passed over.
+
+use memchr::memmem::Finder;
+
+use super::date;
+use crate::time::Timestamp;
+
+/// The longest header block that is kept of a message: Postfix's `header_size_limit`. What is beyond it Postfix
+/// takes for the body, and so does this.
+pub const MAX_HEAD: usize = 102_400;
+
+/// The longest `From ` line: longer ones are text. An address has at most 320 bytes and a time fewer than 40.
+const MAX_FROM_LINE: usize = 1024;
+
+/// Bytes in the buffer: a message's headers and as much to read at once.
+const BUFFER: usize = 256 * 1024;
+
+/// Bytes before the place where the search goes on, so that an empty line before it is seen.
+const BEFORE: usize = 2;
+
+/// How a message begins.
+const FROM: &[u8] = b"From ";
+
+/// A message of an mbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// The envelope sender of the `From ` line.
+    pub sender: &'a [u8],
+    /// The arrival time of the `From ` line.
+    pub at: Timestamp,
+    /// The header block without the empty line after it; at most [`MAX_HEAD`] bytes.
+    pub head: &'a [u8],
+    /// Was it longer?
+    pub cut: bool,
+}
+
+/// Takes an mbox apart.
+pub struct Splitter {
+    buffer: Vec<u8>,
+    /// What is still to be looked at.
+    begin: usize,
+    end: usize,
+    /// Where in `begin..end` the search goes on; what lies before has been searched.
+    searched: usize,
+    place: Place,
+    finished: bool,
+    /// Of the message that begins at `begin`: where in its `From ` line the sender is, and the time.
+    from: Option<FromLine>,
+    /// Has a message been found?
+    found: bool,
+    stray: u64,
+    finder: Finder<'static>,
+}
+
+/// What a `From ` line says.
+#[derive(Clone, Copy)]
+struct FromLine {
+    sender: (usize, usize),
+    at: Timestamp,
+}
+
+impl FromLine {
+    fn read(line: &[u8]) -> Option<Self> {
+        let (sender, at) = date::from_line(line)?;
+        let blanks = line.get(FROM.len()..)?.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        Some(Self { sender: (FROM.len() + blanks, sender.len()), at })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Before everything.
+    Beginning,
+    /// In a body, or in what is no mbox.
+    Body,
+    /// At the begin of a `From ` line that has been read.
+    Message,
+}
+
+impl Default for Splitter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Splitter {
+    /// Takes its memory.
+    pub fn new() -> Self {
+        Self {
+            buffer: vec![0; BUFFER],
+            begin: 0,
+            end: 0,
+            searched: 0,
+            place: Place::Beginning,
+            finished: false,
+            from: None,
+            found: false,
+            stray: 0,
+            finder: Finder::new(b"\nFrom "),
+        }
+    }
+
+    /// Room for more bytes, never empty where [`Self::next`] has just answered `None`.
+    pub fn room(&mut self) -> &mut [u8] {
+        self.buffer.copy_within(self.begin..self.end, 0);
+        self.end -= self.begin;
+        self.searched = self.searched.saturating_sub(self.begin);
+        self.begin = 0;
+        self.buffer.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// So many bytes were put into the room; 0: that was all.
+    pub fn filled(&mut self, bytes: usize) {
+        self.finished = bytes == 0;
+        self.end = self.end.saturating_add(bytes).min(self.buffer.len());
+    }
+
+    /// Bytes before the first message, that belong to none; known to a few bytes where there is no message.
+    pub fn stray(&self) -> u64 {
+        self.stray
+    }
+
+    /// The next message that has come whole. `None`: more bytes are needed, or, after the last, that was all.
+    #[expect(clippy::should_implement_trait, reason = "a message borrows the buffer")]
+    pub fn next(&mut self) -> Option<Message<'_>> {
+        if self.place == Place::Beginning {
+            if self.pending().len() < FROM.len() && !self.finished {
+                return None;
+            }
+            self.place = Place::Body;
+            if self.pending().starts_with(FROM) {
+                match self.from_line_at(self.begin) {
+                    Line::Message(from) => {
+                        self.from = Some(from);
+                        self.place = Place::Message;
+                    }
+                    Line::Text => {}
+                    Line::Unknown => {
+                        self.place = Place::Beginning;
+                        return None;
+                    }
+                }
+            }
+            self.searched = self.begin;
+        }
+        if self.place == Place::Body && !self.find_message() {
+            return None;
+        }
+        self.take_message()
+    }
+
+    fn pending(&self) -> &[u8] {
+        self.buffer.get(self.begin..self.end).unwrap_or_default()
+    }
+
+    /// Goes on to the next `From ` line, and drops what lies before it.
+    fn find_message(&mut self) -> bool {
+        loop {
+            let text = self.buffer.get(self.searched..self.end).unwrap_or_default();
+            let Some(found) = self.finder.find(text) else {
+                // A part of it may be at the very end.
+                let keep = FROM.len() + BEFORE;
+                self.searched = self.end.saturating_sub(FROM.len()).max(self.searched);
+                self.drop_until(self.end.saturating_sub(keep).max(self.begin));
+                return false;
+            };
+            let at = self.searched + found + 1;
+            let before = self.buffer.get(self.begin..at).unwrap_or_default();
+            let after_empty =
+                before.ends_with(b"\n\n") || before.ends_with(b"\n\r\n") || matches!(before, b"\n" | b"\r\n");
+            let line = if after_empty { self.from_line_at(at) } else { Line::Text };
+            match line {
+                Line::Text => self.searched = at,
+                Line::Message(from) => {
+                    self.drop_until(at);
+                    self.from = Some(from);
+                    self.place = Place::Message;
+                    return true;
+                }
+                Line::Unknown => {
+                    self.searched = at - 1;
+                    self.drop_until((at - 1).saturating_sub(BEFORE).max(self.begin));
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn drop_until(&mut self, at: usize) {
+        if !self.found {
+            self.stray = self.stray.saturating_add(at.saturating_sub(self.begin) as u64);
+        }
+        self.begin = at;
+    }
+
+    /// Is the line that begins here one that begins a message?
+    fn from_line_at(&self, at: usize) -> Line {
+        let text = self.buffer.get(at..self.end).unwrap_or_default();
+        let bounded = text.get(..MAX_FROM_LINE).unwrap_or(text);
+        match memchr::memchr(b'\n', bounded) {
+            Some(end) => {
+                FromLine::read(text.get(..end).unwrap_or_default()).map_or(Line::Text, Line::Message)
+            }
+            None if bounded.len() < text.len() => Line::Text,
+            None if self.finished => FromLine::read(text).map_or(Line::Text, Line::Message),
+            None => Line::Unknown,
+        }
+    }
+
+    /// Where a header block ends that begins `first` bytes after `begin`. `Err`: not in these bytes; so far the
+    /// search has come, at the begin of a line.
+    fn head_end(&self, head: &[u8], first: usize) -> Result<HeadEnd, usize> {
+        let mut line = self.searched.saturating_sub(self.begin + first);
+        loop {
+            let rest = head.get(line..).unwrap_or_default();
+            let Some(end) = memchr::memchr(b'\n', rest) else {
+                let last = self.finished && is_from_line(rest);
+                return if last { Ok(HeadEnd::Message(line)) } else { Err(line) };
+            };
+            match rest.get(..end).unwrap_or_default() {
+                b"" | b"\r" => return Ok(HeadEnd::Empty(line)),
+                text if is_from_line(text) => return Ok(HeadEnd::Message(line)),
+                _ => line += end + 1,
+            }
+        }
+    }
+
+    /// The message that begins at `begin`, if its headers are all there.
+    fn take_message(&mut self) -> Option<Message<'_>> {
+        let FromLine { sender: (offset, length_of_sender), at } = self.from?;
+        let text = self.buffer.get(self.begin..self.end)?;
+        let first = memchr::memchr(b'\n', text).map_or(text.len(), |end| end + 1);
+        let head = text.get(first..)?;
+        let limited = head.get(..MAX_HEAD).unwrap_or(head);
+        // Where it ends, whether it goes on there with a body, and whether there was more of it.
+        let (length, place, cut) = match self.head_end(limited, first) {
+            Ok(HeadEnd::Empty(at)) => (at, Place::Body, false),
+            Ok(HeadEnd::Message(at)) => (at, Place::Message, false),
+            Err(_) if limited.len() < head.len() => (limited.len(), Place::Body, true),
+            Err(_) if self.finished => (limited.len(), Place::Body, false),
+            Err(searched) => {
+                self.searched = self.begin + first + searched;
+                return None;
+            }
+        };
+        let from = self.begin..self.begin + first;
+        let whole = from.end..from.end + length;
+        // The end of the last line may begin the empty line that the next message needs before it.
+        self.begin =
+            if place == Place::Body { whole.end.saturating_sub(1).max(from.start) } else { whole.end };
+        if self.finished && whole.end == self.end {
+            self.begin = self.end;
+        }
+        self.searched = self.begin;
+        self.place = place;
+        self.found = true;
+        self.from = match place {
+            Place::Message => {
+                let line = self.buffer.get(whole.end..self.end)?;
+                FromLine::read(line.get(..memchr::memchr(b'\n', line).unwrap_or(line.len()))?)
+            }
+            _ => None,
+        };
+        let sender = self.buffer.get(from)?.get(offset..)?.get(..length_of_sender)?;
+        Some(Message { sender, at, head: self.buffer.get(whole)?, cut })
+    }
+}
+
+/// What a line that begins with `From ` is.
+enum Line {
+    Message(FromLine),
+    Text,
+    /// Its end has not come yet.
+    Unknown,
+}
+
+enum HeadEnd {
+    /// An empty line begins here.
+    Empty(usize),
+    /// Another message begins here.
+    Message(usize),
+}
+
+/// Does this line begin a message?
+fn is_from_line(line: &[u8]) -> bool {
+    line.starts_with(FROM) && date::from_line(line).is_some()
+}
+
+#[cfg(test)]
+mod tests;

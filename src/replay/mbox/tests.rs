@@ -1,0 +1,124 @@
+use super::*;
+use proptest::prelude::*;
+
+const LINE: &str = "From a@x.example Mon Apr 29 00:01:27 2019";
+
+type Owned = (Vec<u8>, Timestamp, Vec<u8>, bool);
+
+fn owned(message: Message<'_>) -> Owned {
+    (message.sender.to_vec(), message.at, message.head.to_vec(), message.cut)
+}
+
+/// Splits `text`, read in pieces of at most `piece` bytes.
+fn split_in(text: &[u8], piece: usize) -> Vec<Owned> {
+    let mut splitter = Splitter::new();
+    let mut rest = text;
+    let mut found = Vec::new();
+    loop {
+        let room = splitter.room();
+        assert!(!room.is_empty(), "there is always room for more");
+        let length = rest.len().min(piece).min(room.len());
+        let (now, later) = rest.split_at(length);
+        room[..length].copy_from_slice(now);
+        rest = later;
+        splitter.filled(length);
+        while let Some(message) = splitter.next() {
+            found.push(owned(message));
+        }
+        if length == 0 {
+            assert_eq!(splitter.buffer.len(), BUFFER, "nothing grows");
+            return found;
+        }
+    }
+}
+
+/// The same, line by line, with all of the text at hand.
+fn naive(text: &[u8]) -> Vec<Owned> {
+    let mut found: Vec<Owned> = Vec::new();
+    let (mut in_head, mut after_empty) = (false, true);
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let bare = line.strip_suffix(b"\n").unwrap_or(line);
+        let from = date::from_line(bare).filter(|_| after_empty || in_head);
+        let empty = matches!(bare, b"" | b"\r") && line.ends_with(b"\n");
+        if let Some((sender, at)) = from {
+            found.push((sender.to_vec(), at, Vec::new(), false));
+            in_head = true;
+        } else if in_head && !empty {
+            if let Some((_, _, head, _)) = found.last_mut() {
+                head.extend_from_slice(line);
+            }
+        } else {
+            in_head = false;
+        }
+        after_empty = empty;
+    }
+    found
+}
+
+fn heads(text: &str) -> Vec<String> {
+    split_in(text.as_bytes(), 7).into_iter().map(|(_, _, head, _)| String::from_utf8(head).unwrap()).collect()
+}
+
+#[test]
+fn messages_are_told_apart() {
+    let text = format!(
+        "{LINE}\nA: 1\n folded\n\nbody\nFrom here on\n\nFrom now on\n\n{LINE}\nB: 2\n\n{LINE}\r\nC: 3\r\n\r\n\
+         x\r\n\r\n{LINE}\nD: 4"
+    );
+    assert_eq!(heads(&text), ["A: 1\n folded\n", "B: 2\n", "C: 3\r\n", "D: 4"]);
+}
+
+#[test]
+fn a_message_that_was_cut_short_does_not_swallow_the_next() {
+    assert_eq!(heads(&format!("{LINE}\nA: 1\n{LINE}\nB: 2\n{LINE}")), ["A: 1\n", "B: 2\n", ""]);
+}
+
+#[test]
+fn what_is_no_mbox_has_no_messages() {
+    for text in ["", "\n", "From", "From ", "Subject: x\n\nFrom me\n", "\0\u{1}\u{2}", &"x".repeat(700_000)] {
+        assert_eq!(heads(text), [""; 0]);
+    }
+    let mut splitter = Splitter::new();
+    let text = format!("junk\n\n{LINE}\nA: 1\n\n");
+    splitter.room()[..text.len()].copy_from_slice(text.as_bytes());
+    splitter.filled(text.len());
+    assert_eq!(splitter.next().map(|message| message.head.to_vec()), Some(b"A: 1\n".to_vec()));
+    assert_eq!(splitter.stray(), 6);
+}
+
+#[test]
+fn lines_and_headers_beyond_all_bounds_are_cut() {
+    let long = "x".repeat(3 * BUFFER);
+    let text =
+        format!("{LINE}\nA: {long}\nB: 2\n\n{LINE}\nC: 3\n\n{long}\n\n{LINE}{long}\n\n{LINE}\nD: 4\n\n");
+    for piece in [1000, BUFFER] {
+        let found = split_in(text.as_bytes(), piece);
+        let lengths: Vec<(usize, bool)> = found.iter().map(|(_, _, head, cut)| (head.len(), *cut)).collect();
+        assert_eq!(lengths, [(MAX_HEAD, true), (5, false), (5, false)]);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_pieces_give_what_the_whole_gives(
+        parts in prop::collection::vec(
+            prop_oneof![
+                Just("\n".to_owned()), Just("\r\n".to_owned()), Just("From ".to_owned()),
+                Just(format!("{LINE}\n")), Just(LINE.to_owned()), Just("\n\n".to_owned()),
+                Just("X: y\n".to_owned()), Just(" z\n".to_owned()), "[a-zA-Z:\n\r ]{0,9}",
+            ],
+            0..24,
+        ),
+        piece in 1..60_usize,
+    ) {
+        let text = parts.concat();
+        let expected = naive(text.as_bytes());
+        prop_assert_eq!(split_in(text.as_bytes(), piece), expected.clone());
+        prop_assert_eq!(split_in(text.as_bytes(), BUFFER), expected);
+    }
+
+    #[test]
+    fn any_bytes_are_taken(text in prop::collection::vec(any::<u8>(), 0..3000), piece in 1..999_usize) {
+        prop_assert_eq!(split_in(&text, piece), naive(&text));
+    }
+}

@@ -1,0 +1,140 @@
+//! An mbox, streamed. Its messages are nearly in order of time; a bounded buffer brings them into it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::Read;
+
+use super::{Arrived, Skip, Skipped, Source};
+use crate::replay::header::{self, Arrival};
+use crate::replay::mbox::{Message, Splitter};
+use crate::time::Timestamp;
+
+/// Messages in the reorder buffer. Mail is filed within minutes of its arrival; not even a busy server takes more
+/// to its lists meanwhile. One that comes later still is played at the latest time seen, and counted.
+const REORDER: usize = 1024;
+
+/// Bytes of headers in the reorder buffer: as many large messages as may be there at once.
+const REORDER_BYTES: usize = 16 * 1024 * 1024;
+
+/// Room for headers that a place keeps from message to message.
+const KEPT_CAPACITY: usize = 8 * 1024;
+
+/// Reads an mbox from a file or a pipe, in constant memory.
+pub struct MboxSource<R> {
+    reader: R,
+    arrival: Arrival,
+    splitter: Splitter,
+    finished: bool,
+    found: bool,
+    remarked: bool,
+    queue: BinaryHeap<Reverse<(Timestamp, u64, usize)>>,
+    places: Vec<Arrived>,
+    free: Vec<usize>,
+    bytes: usize,
+    number: u64,
+    skipped: Skipped,
+}
+
+impl<R: Read> MboxSource<R> {
+    /// Messages arrived when `arrival` says so; by itself, when their `From ` lines say.
+    pub fn new(reader: R, arrival: Option<Arrival>) -> Self {
+        Self {
+            reader,
+            arrival: arrival.unwrap_or(Arrival::FromLine),
+            splitter: Splitter::new(),
+            finished: false,
+            found: false,
+            remarked: false,
+            queue: BinaryHeap::with_capacity(REORDER),
+            places: Vec::new(),
+            free: Vec::new(),
+            bytes: 0,
+            number: 0,
+            skipped: Skipped::default(),
+        }
+    }
+
+    /// Fills the reorder buffer.
+    fn fill(&mut self) -> std::io::Result<()> {
+        while self.queue.len() < REORDER && self.bytes < REORDER_BYTES {
+            if let Some(message) = self.splitter.next() {
+                self.found = true;
+                let Some(at) = time_of(&message, self.arrival, &mut self.skipped) else { continue };
+                let place = self.free.pop().unwrap_or(self.places.len());
+                if self.places.len() <= place {
+                    self.places.push(Arrived::default());
+                }
+                let Some(arrived) = self.places.get_mut(place) else { continue };
+                arrived.at = at;
+                arrived.sender.clear();
+                // As mail delivery agents write the null sender.
+                if !message.sender.eq_ignore_ascii_case(b"MAILER-DAEMON") {
+                    arrived.sender.extend_from_slice(message.sender);
+                }
+                arrived.head.clear();
+                arrived.head.shrink_to(KEPT_CAPACITY);
+                arrived.head.extend_from_slice(message.head);
+                self.bytes += message.head.len();
+                self.queue.push(Reverse((at, self.number, place)));
+                self.number += 1;
+            } else if self.finished {
+                self.remark();
+                return Ok(());
+            } else {
+                let read = match self.reader.read(self.splitter.room()) {
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                    read => read?,
+                };
+                self.splitter.filled(read);
+                self.finished = read == 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// What can only be told at the end, once.
+    fn remark(&mut self) {
+        if std::mem::replace(&mut self.remarked, true) {
+            return;
+        }
+        if !self.found {
+            self.skipped.count(Skip::NoMbox);
+        } else if self.splitter.stray() > 0 {
+            self.skipped.count(Skip::Stray);
+        }
+    }
+}
+
+impl<R: Read> Source for MboxSource<R> {
+    fn next(&mut self, message: &mut Arrived) -> std::io::Result<bool> {
+        self.fill()?;
+        let Some(Reverse((_, _, place))) = self.queue.pop() else { return Ok(false) };
+        let Some(first) = self.places.get_mut(place) else { return Ok(false) };
+        self.bytes -= first.head.len();
+        std::mem::swap(first, message);
+        self.free.push(place);
+        Ok(true)
+    }
+
+    fn skipped(&self) -> &Skipped {
+        &self.skipped
+    }
+}
+
+fn time_of(message: &Message<'_>, arrival: Arrival, skipped: &mut Skipped) -> Option<Timestamp> {
+    if header::fields(message.head).next().is_none() {
+        skipped.count(Skip::NoFields);
+        return None;
+    }
+    if message.cut {
+        skipped.count(Skip::HeaderCut);
+    }
+    let at = match arrival {
+        Arrival::FromLine => Some(message.at),
+        field => header::arrival(message.head, Some(field)),
+    };
+    if at.is_none() {
+        skipped.count(Skip::NoArrival);
+    }
+    at
+}

@@ -1,0 +1,171 @@
+//! Where the mail of a replay comes from: the only part of it that reads files.
+//!
+//! ```text
+//! mbox ──── splitter ─ a bounded reorder buffer ─┐
+//! folder ── 16 bytes a message, sorted ──────────┼─▶ Merged: one message after the other, by time
+//! scenario ──────────────────────────────────────┘
+//! ```
+
+mod folder;
+mod invented;
+mod mbox;
+
+use std::collections::BTreeMap;
+
+pub use self::folder::{FolderSource, Layout};
+pub use self::invented::ScenarioSource;
+pub use self::mbox::MboxSource;
+
+use super::run::Mail;
+use crate::time::Timestamp;
+
+/// A message that a source gives, with memory of its own that is used again and again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrived {
+    /// When it arrived.
+    pub at: Timestamp,
+    /// The envelope sender, as far as the place where it was found tells it.
+    pub sender: Vec<u8>,
+    /// The list it went to, where that is known.
+    pub list: Option<Vec<u8>>,
+    /// Its header block.
+    pub head: Vec<u8>,
+}
+
+impl Arrived {
+    /// For a run.
+    pub fn mail(&self) -> Mail<'_> {
+        Mail { at: self.at, sender: &self.sender, list: self.list.as_deref(), head: &self.head }
+    }
+}
+
+/// Mail in order of time, as far as that can be had.
+pub trait Source {
+    /// Puts the next message into `message`; false if there is none.
+    ///
+    /// # Errors
+    /// The source itself cannot be read any further. What is wrong with single messages is counted.
+    fn next(&mut self, message: &mut Arrived) -> std::io::Result<bool>;
+
+    /// What was not played so far, by reason.
+    fn skipped(&self) -> &Skipped;
+}
+
+/// What was not played, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Skipped(BTreeMap<Skip, u64>);
+
+/// Why something was not played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Skip {
+    /// A message without a time that could be read.
+    NoArrival,
+    /// A file or a message without header fields.
+    NoFields,
+    /// Headers were longer than Postfix takes; the message was played without the rest.
+    HeaderCut,
+    /// A file that is no mbox.
+    NoMbox,
+    /// An mbox with something else before its first message.
+    Stray,
+    /// A file or folder that could not be read.
+    Unreadable,
+    /// A symbolic link, a socket, a device.
+    NoFile,
+    /// Folders in folders in folders.
+    TooDeep,
+}
+
+impl Skip {
+    /// For the report.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NoArrival => "no time of arrival",
+            Self::NoFields => "no header fields",
+            Self::HeaderCut => "headers cut after 102,400 bytes (played)",
+            Self::NoMbox => "not an mbox: no `From ` line",
+            Self::Stray => "text before the first message of an mbox",
+            Self::Unreadable => "could not be read",
+            Self::NoFile => "not a regular file",
+            Self::TooDeep => "folders nested too deeply",
+        }
+    }
+}
+
+impl Skipped {
+    /// Counts one.
+    pub fn count(&mut self, why: Skip) {
+        *self.0.entry(why).or_default() += 1;
+    }
+
+    /// Adds those of another.
+    pub fn add(&mut self, other: &Self) {
+        for (why, count) in &other.0 {
+            *self.0.entry(*why).or_default() += count;
+        }
+    }
+
+    /// How many for one reason.
+    pub fn of(&self, why: Skip) -> u64 {
+        self.0.get(&why).copied().unwrap_or_default()
+    }
+
+    /// For a report.
+    pub fn by_reason(&self) -> BTreeMap<String, u64> {
+        self.0.iter().map(|(why, count)| (why.reason().to_owned(), *count)).collect()
+    }
+}
+
+/// Several sources as one, by time.
+pub struct Merged {
+    sources: Vec<(Box<dyn Source>, Option<Arrived>)>,
+}
+
+impl Merged {
+    /// Reads the first message of each.
+    ///
+    /// # Errors
+    /// See [`Source::next`].
+    pub fn new(sources: Vec<Box<dyn Source>>) -> std::io::Result<Self> {
+        let sources = sources.into_iter().map(|mut source| {
+            let mut first = Arrived::default();
+            let pending = source.next(&mut first)?.then_some(first);
+            Ok((source, pending))
+        });
+        Ok(Self { sources: sources.collect::<std::io::Result<_>>()? })
+    }
+
+    /// Puts the earliest message into `message`; false after the last one.
+    ///
+    /// # Errors
+    /// See [`Source::next`].
+    pub fn next(&mut self, message: &mut Arrived) -> std::io::Result<bool> {
+        let earliest = self
+            .sources
+            .iter()
+            .enumerate()
+            .filter_map(|(index, (_, pending))| Some((pending.as_ref()?.at, index)))
+            .min();
+        let Some((source, pending)) = earliest.and_then(|(_, index)| self.sources.get_mut(index)) else {
+            return Ok(false);
+        };
+        let Some(first) = pending else { return Ok(false) };
+        std::mem::swap(first, message);
+        if !source.next(first)? {
+            *pending = None;
+        }
+        Ok(true)
+    }
+
+    /// What none of them played.
+    pub fn skipped(&self) -> Skipped {
+        let mut all = Skipped::default();
+        for (source, _) in &self.sources {
+            all.add(source.skipped());
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests;

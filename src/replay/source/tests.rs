@@ -1,0 +1,145 @@
+use super::*;
+use crate::replay::header::Arrival;
+use crate::replay::scenario::Kind;
+use std::path::Path;
+
+/// A message of that minute, in the form of an mbox.
+fn message(minute: u64, subject: &str) -> String {
+    format!("From a@x.example Mon Apr 29 00:{minute:02}:00 2019\nSubject: {subject}\n\nbody\n\n")
+}
+
+fn subjects(mut next: impl FnMut(&mut Arrived) -> bool) -> Vec<String> {
+    let mut message = Arrived::default();
+    let mut found = Vec::new();
+    while next(&mut message) {
+        let head = String::from_utf8_lossy(&message.head).into_owned();
+        found.push(head.split("ubject: ").nth(1).unwrap_or("?").lines().next().unwrap_or("?").to_owned());
+    }
+    found
+}
+
+fn all(source: &mut impl Source) -> Vec<String> {
+    subjects(|message| source.next(message).unwrap())
+}
+
+fn write(folder: &Path, name: &str, text: &[u8]) {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+fn dated(minute: u64, subject: &str) -> Vec<u8> {
+    format!("Date: Mon, 29 Apr 2019 00:{minute:02}:00 +0000\r\nSubject: {subject}\r\n\r\nbody\r\n")
+        .into_bytes()
+}
+
+#[test]
+fn an_mbox_is_brought_into_order() {
+    let text = [message(3, "c"), message(1, "a"), message(2, "b")].concat();
+    let mut source = MboxSource::new(text.as_bytes(), None);
+    assert_eq!(all(&mut source), ["a", "b", "c"]);
+    assert_eq!(source.skipped(), &Skipped::default());
+}
+
+#[test]
+fn what_comes_too_late_for_the_buffer_comes_late() {
+    let mut text: String = (0..1500).map(|n| message(2 + n / 50, "x")).collect();
+    text.push_str(&message(1, "late"));
+    let mut source = MboxSource::new(text.as_bytes(), None);
+    let found = all(&mut source);
+    let place = found.iter().position(|subject| subject == "late").unwrap();
+    assert_eq!((found.len(), place), (1501, 1501 - 1024), "as soon as it was read");
+}
+
+#[test]
+fn what_is_wrong_with_an_mbox_is_counted() {
+    let skipped = |text: &str, arrival| {
+        let mut source = MboxSource::new(text.as_bytes(), arrival);
+        let found = all(&mut source).len();
+        (found, source.skipped().0.iter().map(|(why, count)| (*why, *count)).collect::<Vec<_>>())
+    };
+    assert_eq!(skipped("no mbox\n", None), (0, vec![(Skip::NoMbox, 1)]));
+    assert_eq!(skipped("", None), (0, vec![(Skip::NoMbox, 1)]));
+    let good = message(1, "a");
+    assert_eq!(skipped(&format!("something else\n\n{good}"), None), (1, vec![(Skip::Stray, 1)]));
+    let bare = "From a@x.example Mon Apr 29 00:00:00 2019\n\nno header\n\n";
+    assert_eq!(skipped(&format!("{bare}{good}"), None), (1, vec![(Skip::NoFields, 1)]));
+    assert_eq!(skipped(&good, Some(Arrival::Date)), (0, vec![(Skip::NoArrival, 1)]));
+    let long = "x".repeat(200_000);
+    assert_eq!(skipped(&message(1, &long), None), (1, vec![(Skip::HeaderCut, 1)]));
+}
+
+#[test]
+fn the_null_sender_of_an_mbox() {
+    let text = "From MAILER-DAEMON Mon Apr 29 00:00:00 2019\nSubject: x\n\n";
+    let mut message = Arrived::default();
+    assert!(MboxSource::new(text.as_bytes(), None).next(&mut message).unwrap());
+    assert_eq!(message.sender, b"");
+}
+
+#[test]
+fn a_folder_is_sorted_and_what_is_no_message_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    write(path, "z.eml", &dated(1, "a"));
+    write(path, "deep/er/b.eml", &dated(3, "c"));
+    write(path, "deep/a.eml", message(2, "b").as_bytes());
+    write(path, "picture.jpg", &[0xff, 0xd8, 0, 1, 2, 3]);
+    write(path, "empty", b"");
+    write(path, "undated.eml", b"Subject: x\n\n");
+    write(
+        path,
+        "long.eml",
+        &[dated(4, "d").strip_suffix(b"\r\n\r\nbody\r\n").unwrap(), &[b'x'; 300_000]].concat(),
+    );
+    std::os::unix::fs::symlink(path, path.join("deep/loop")).unwrap();
+    let mut source = FolderSource::open(path, Layout::Files, None).unwrap();
+    let found = all(&mut source);
+    assert_eq!((found.len(), &found[..3]), (4, ["a", "b", "c"].map(str::to_owned).as_slice()));
+    let skipped = source.skipped();
+    let counts = [Skip::NoFields, Skip::NoArrival, Skip::NoFile, Skip::HeaderCut].map(|why| skipped.of(why));
+    assert_eq!(counts, [2, 1, 1, 1], "{skipped:?}");
+    assert!(FolderSource::open(&path.join("nowhere"), Layout::Files, None).is_err());
+}
+
+#[test]
+fn folders_that_are_too_deep_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &format!("{}x.eml", "d/".repeat(40)), &dated(1, "a"));
+    write(folder.path(), &format!("{}y.eml", "e/".repeat(31)), &dated(1, "b"));
+    let mut source = FolderSource::open(folder.path(), Layout::Files, None).unwrap();
+    assert_eq!(all(&mut source), ["b"]);
+    assert_eq!(source.skipped().of(Skip::TooDeep), 1);
+}
+
+#[test]
+fn a_maildir_is_what_is_in_cur_and_new() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, minute, subject) in
+        [("cur/1", 1, "a"), (".Lists/new/2", 2, "b"), ("tmp/3", 3, "x"), ("dovecot.index", 4, "x")]
+    {
+        write(folder.path(), name, &dated(minute, subject));
+    }
+    let mut source = FolderSource::open(folder.path(), Layout::Maildir, None).unwrap();
+    assert_eq!(all(&mut source), ["a", "b"]);
+    assert_eq!(source.skipped(), &Skipped::default());
+}
+
+#[test]
+fn several_sources_are_one_by_time() {
+    let one = [message(1, "a"), message(4, "d")].concat();
+    let other = [message(2, "b"), message(3, "c"), message(5, "e")].concat();
+    let scenario = Kind::named("calm-incident").unwrap().generate(1);
+    let posts = scenario.posts.len();
+    let mut merged = Merged::new(vec![
+        Box::new(MboxSource::new(std::io::Cursor::new(one), None)),
+        Box::new(ScenarioSource::new(scenario, "all@x.example")),
+        Box::new(MboxSource::new(std::io::Cursor::new("nothing"), None)),
+        Box::new(MboxSource::new(std::io::Cursor::new(other), None)),
+    ])
+    .unwrap();
+    let found = subjects(|message| merged.next(message).unwrap());
+    assert_eq!(found.len(), posts + 5);
+    assert_eq!(found[posts..], ["a", "b", "c", "d", "e"], "2016 comes before 2019");
+    assert_eq!(merged.skipped().by_reason(), [("not an mbox: no `From ` line".to_owned(), 1)].into());
+}
