@@ -123,6 +123,7 @@ const PURE: &[&str] = &[
     "replay::mbox",
     "replay::near",
     "replay::report",
+    "replay::rival",
     "replay::run",
     "replay::scenario",
     "replay::stage",

@@ -1,5 +1,6 @@
 //! `becalm replay`: the same engine on past or invented mail, in virtual time; a day in a second.
 
+mod policies;
 mod seeds;
 mod text;
 
@@ -20,7 +21,9 @@ use crate::directory::Directory;
 use crate::directory::settings::ConfiguredList;
 use crate::directory::snapshot::Snapshot;
 use crate::replay::header;
+use crate::replay::judge::Judge;
 use crate::replay::report::Report;
+use crate::replay::report::html::Page;
 use crate::replay::run::Run;
 use crate::replay::scenario::{KINDS, Kind, Scenario};
 use crate::replay::source::{
@@ -28,6 +31,7 @@ use crate::replay::source::{
 };
 use crate::replay::stage;
 use crate::time::Timestamp;
+use policies::PolicyName;
 
 /// What `--scenario` takes to print the names.
 const NAMES: &str = "list";
@@ -71,6 +75,14 @@ pub struct ReplayArgs {
     /// defaults where there is none.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A rule to play the mail to; given more than once, they are compared. becalm, exchange-online,
+    /// rate-limit=N/h (also N/m, N/d; without a rate LISTSERV's 50/d), google-groups, or a configuration FILE:
+    /// becalm's rule with the thresholds of that file.
+    #[arg(long, value_name = "RULE", default_value = "becalm")]
+    policy: Vec<PolicyName>,
+    /// Write a page that explains it, with drawings; it needs nothing but a browser.
+    #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
+    html: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -123,26 +135,109 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     }
     let kinds: Vec<Kind> = args.scenario.iter().map(|name| kind(name)).collect::<anyhow::Result<_>>()?;
     let config = configuration(args.config.as_deref())?;
+    let policies = PolicyName::all(&args.policy)?;
     if let Some(count) = args.seeds {
         let [kind] = kinds.as_slice() else { bail!("--seeds plays one --scenario") };
-        let summary = seeds::Summary::of(kind, count, |scenario| one_seed(&config, scenario))?;
-        let output = if args.json { summary.json()? } else { summary.text() };
-        super::print(&output)?;
-        return Ok(ExitCode::SUCCESS);
+        return seeds(args, &config, &policies, kind, count);
     }
     let scenarios: Vec<Scenario> = kinds.iter().map(|kind| kind.generate(args.seed)).collect();
     let sources = sources(args, &scenarios)?;
     ensure!(!sources.is_empty(), "nothing to play: name mail with --mbox, --maildir, --folder or --scenario");
-    let run = set_up(config, &args.list, &scenarios)?;
     let watch = Stopwatch::start();
-    let reports = play(run, Merged::new(sources)?)?;
+    let reports = play_all(&config, &policies, &args.list, &scenarios, Merged::new(sources)?)?;
     let took = watch.elapsed();
-    let report = reports.into_iter().next().context("a run has a report")?;
-    let output = if args.json { serde_json::to_string(&report)? + "\n" } else { text::report(&report) };
+    let abouts = policies.iter().map(PolicyName::about);
+    let compared: Vec<(String, &Report)> = abouts.zip(&reports).collect();
+    let report = reports.first().context("a run has a report")?;
+    if let Some(file) = &args.html {
+        let page = Page { sources: &args.described(), policies: &compared };
+        std::fs::write(file, page.render()).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let output = if args.json {
+        policies::json(&compared)?
+    } else {
+        text::report(report) + &policies::side_by_side(&compared)
+    };
     super::print(&output)?;
     let rate = report.messages as f64 / took.as_secs_f64().max(1e-9);
     eprintln!("{} messages in {:.2} s: {} messages/s", report.messages, took.as_secs_f64(), rate as u64);
     Ok(ExitCode::SUCCESS)
+}
+
+impl ReplayArgs {
+    /// Where the mail comes from, for the page.
+    fn described(&self) -> Vec<String> {
+        let paths = [("mbox", &self.mbox), ("Maildir", &self.maildir), ("folder", &self.folder)];
+        let named = paths
+            .iter()
+            .flat_map(|(kind, paths)| paths.iter().map(move |path| format!("{kind} {}", path.display())));
+        let invented = self.scenario.iter().map(|name| format!("scenario {name}, seed {}", self.seed));
+        named.chain(invented).collect()
+    }
+}
+
+/// One scenario with many seeds, to each policy.
+fn seeds(
+    args: &ReplayArgs,
+    config: &Config,
+    policies: &[PolicyName],
+    kind: &Kind,
+    count: u64,
+) -> anyhow::Result<ExitCode> {
+    let mut summaries = Vec::new();
+    for policy in policies {
+        // Read once, not for every seed.
+        let own = policy.rule(config)?.ok();
+        let play = |scenario: &Scenario| {
+            let judge = match (&own, policy) {
+                (None, PolicyName::Rival(rival)) => Some(Box::new(rival.rule()) as Box<dyn Judge>),
+                _ => None,
+            };
+            one_seed(own.as_ref().unwrap_or(config), scenario, judge)
+        };
+        summaries.push(seeds::Summary::of(kind, count, policy.name(), play)?);
+    }
+    let output = if args.json {
+        policies::beside(summaries.first(), summaries.iter().collect())?
+    } else {
+        summaries.iter().map(seeds::Summary::text).collect::<Vec<_>>().join("\n")
+    };
+    super::print(&output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Plays the mail to every policy, in one pass; their reports in the same order.
+fn play_all(
+    config: &Config,
+    policies: &[PolicyName],
+    lists: &[ListSize],
+    scenarios: &[Scenario],
+    mail: Merged,
+) -> anyhow::Result<Vec<Report>> {
+    // becalm's rules each have a run of their own; the others sit beside the first of them.
+    let (mut runs, mut rivals) = (Vec::new(), Vec::new());
+    for (place, policy) in policies.iter().enumerate() {
+        match policy.rule(config)? {
+            Ok(config) => runs.push((Some(place), set_up(&policy.name(), config, lists, scenarios)?)),
+            Err(rival) => rivals.push((place, rival)),
+        }
+    }
+    if runs.is_empty() {
+        runs.push((None, set_up("becalm", config.clone(), lists, scenarios)?));
+    }
+    let places: Vec<usize> = rivals.iter().map(|(place, _)| *place).collect();
+    if let Some((_, first)) = runs.first_mut() {
+        rivals.into_iter().for_each(|(_, rival)| first.beside(rival));
+    }
+    let (owners, runs): (Vec<Option<usize>>, Vec<Run>) = runs.into_iter().unzip();
+    let mut placed: Vec<(usize, Report)> = Vec::new();
+    for (index, (reports, owner)) in play(runs, mail)?.into_iter().zip(owners).enumerate() {
+        let beside = if index == 0 { places.as_slice() } else { &[] };
+        let owners = std::iter::once(owner).chain(beside.iter().copied().map(Some));
+        placed.extend(owners.zip(reports).filter_map(|(owner, report)| Some((owner?, report))));
+    }
+    placed.sort_by_key(|(place, _)| *place);
+    Ok(placed.into_iter().map(|(_, report)| report).collect())
 }
 
 fn kind(name: &str) -> anyhow::Result<Kind> {
@@ -158,7 +253,7 @@ fn configuration(path: Option<&Path>) -> anyhow::Result<Config> {
 }
 
 /// A run on the configuration's lists, those of the command line, and those of the scenarios.
-fn set_up(mut config: Config, lists: &[ListSize], scenarios: &[Scenario]) -> anyhow::Result<Run> {
+fn set_up(name: &str, mut config: Config, lists: &[ListSize], scenarios: &[Scenario]) -> anyhow::Result<Run> {
     let named = lists.iter().map(|list| (list.address.clone(), list.members, "--list"));
     let invented = scenarios.iter().map(|of| (stage::address(of.name), of.members, "scenario"));
     for (address, members, origin) in named.chain(invented) {
@@ -169,7 +264,7 @@ fn set_up(mut config: Config, lists: &[ListSize], scenarios: &[Scenario]) -> any
     let directory = Directory::load(config.directory.clone(), config.addresses.clone(), Timestamp::default());
     complain(directory.snapshot())?;
     let parts = site::parts(&config, Arc::clone(directory.snapshot()));
-    let mut run = Run::new("becalm", parts, site::policy(&config), site::capacity(&config))?;
+    let mut run = Run::new(name, parts, site::policy(&config), site::capacity(&config))?;
     if let [list] = lists {
         run.take_for(&list.address);
     }
@@ -223,19 +318,24 @@ fn sources(args: &ReplayArgs, scenarios: &[Scenario]) -> anyhow::Result<Vec<Box<
     Ok(sources)
 }
 
-fn play(mut run: Run, mut mail: Merged) -> anyhow::Result<Vec<Report>> {
+/// Plays the mail to several runs at once; the reports of each.
+fn play(mut runs: Vec<Run>, mut mail: Merged) -> anyhow::Result<Vec<Vec<Report>>> {
     let mut message = Arrived::default();
     while mail.next(&mut message)? {
-        run.play(&message.mail());
+        for run in &mut runs {
+            run.play(&message.mail());
+        }
     }
     let skipped: Skipped = mail.skipped();
-    Ok(run.finish(&skipped.by_reason()))
+    Ok(runs.into_iter().map(|run| run.finish(&skipped.by_reason())).collect())
 }
 
-/// A scenario by itself, under what the configuration says of its list.
-fn one_seed(config: &Config, scenario: &Scenario) -> anyhow::Result<Report> {
+/// A scenario by itself, under what the configuration says of its list, or to another rule.
+fn one_seed(config: &Config, scenario: &Scenario, rival: Option<Box<dyn Judge>>) -> anyhow::Result<Report> {
     let policy = config.policies.for_list(&stage::address(scenario.name), None);
-    stage::play(scenario, &policy, Vec::new())?.into_iter().next().context("a run has a report")
+    let reports = stage::play(scenario, &policy, rival.into_iter().collect())?;
+    // becalm's is the first; the rule beside it, if there is one, the last.
+    reports.into_iter().next_back().context("a run has a report")
 }
 
 #[cfg(test)]
