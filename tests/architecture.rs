@@ -127,6 +127,7 @@ const PURE: &[&str] = &[
     "replay::run",
     "replay::scenario",
     "replay::stage",
+    "replay::tune",
     "time",
 ];
 

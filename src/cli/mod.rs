@@ -7,6 +7,7 @@ mod demo;
 mod observe;
 mod replay;
 mod run;
+mod tune;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Shows what becalm would have done with past or invented mail.
     Replay(replay::ReplayArgs),
+    /// Suggests thresholds for each list, from past mail, as a configuration fragment.
+    Tune(tune::TuneArgs),
     /// Shows how the running daemon is.
     Status(ask::AskArgs),
     /// Shows the lists it knows, the largest first: members, mode, where each came from.
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Status(args) => ask::run(&args, &Request::Status {}),
         Command::Lists(args) => ask::run(&args, &Request::Lists {}),
         Command::Storms(args) => ask::run(&args, &Request::Storms {}),

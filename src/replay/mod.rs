@@ -20,6 +20,7 @@ pub mod run;
 pub mod scenario;
 pub mod source;
 pub mod stage;
+pub mod tune;
 
 #[cfg(test)]
 mod run_tests;

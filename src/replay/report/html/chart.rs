@@ -70,7 +70,7 @@ pub fn messages(timeline: &Timeline, id: usize, description: &str) -> String {
         let _ = write!(
             svg,
             "<rect class=\"hit\" x=\"{x:.1}\" y=\"{top}\" width=\"{:.1}\" height=\"{PLOT}\"><title>{}: {}: {} \
-             let through, {} delayed, {} held</title></rect>",
+             let through, {} put to wait, {} held</title></rect>",
             plot.step,
             words::moment(begin(timeline, place)),
             words::many(bucket.replies, "message", "messages"),
@@ -146,7 +146,7 @@ pub fn table(timeline: &Timeline) -> String {
     format!(
         "<details><summary>The same in numbers</summary><div class=\"table\"><table><thead><tr>\
          <th scope=\"col\">Time (UTC)</th><th scope=\"col\">State</th><th scope=\"col\" class=\"n\">Let \
-         through</th><th scope=\"col\" class=\"n\">Delayed</th><th scope=\"col\" class=\"n\">Held</th>\
+         through</th><th scope=\"col\" class=\"n\">Put to wait</th><th scope=\"col\" class=\"n\">Held</th>\
          <th scope=\"col\" class=\"n\">Copies</th><th scope=\"col\" class=\"n\">Without a filter</th></tr></thead>\
          <tbody>{rows}</tbody></table></div></details>"
     )

@@ -328,7 +328,7 @@ fn legend(page: &mut String, timeline: &Timeline) {
     let buckets = &timeline.buckets;
     entry(page, "let", "let through");
     if buckets.iter().any(|bucket| bucket.delayed > 0) {
-        entry(page, "wait", "delayed");
+        entry(page, "wait", "put to wait");
     }
     if buckets.iter().any(|bucket| bucket.held > 0) {
         entry(page, "held", "held");
