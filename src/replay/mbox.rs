@@ -136,7 +136,7 @@ impl Splitter {
             }
             self.place = Place::Body;
             if self.pending().starts_with(FROM) {
-                match self.from_line_at(self.begin) {
+                match self.line_at(self.begin) {
                     Line::Message(from) => {
                         self.from = Some(from);
                         self.place = Place::Message;
@@ -175,7 +175,7 @@ impl Splitter {
             let before = self.buffer.get(self.begin..at).unwrap_or_default();
             let after_empty =
                 before.ends_with(b"\n\n") || before.ends_with(b"\n\r\n") || matches!(before, b"\n" | b"\r\n");
-            let line = if after_empty { self.from_line_at(at) } else { Line::Text };
+            let line = if after_empty { self.line_at(at) } else { Line::Text };
             match line {
                 Line::Text => self.searched = at,
                 Line::Message(from) => {
@@ -200,8 +200,8 @@ impl Splitter {
         self.begin = at;
     }
 
-    /// Is the line that begins here one that begins a message?
-    fn from_line_at(&self, at: usize) -> Line {
+    /// What the line is that begins here.
+    fn line_at(&self, at: usize) -> Line {
         let text = self.buffer.get(at..self.end).unwrap_or_default();
         let bounded = text.get(..MAX_FROM_LINE).unwrap_or(text);
         match memchr::memchr(b'\n', bounded) {
