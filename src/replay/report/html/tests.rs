@@ -1,6 +1,6 @@
 //! Whatever was in the mail, the page stands alone, stays small and says what the report says.
 
-use super::super::{ListReport, MAX_BUCKETS, SuspicionReport};
+use super::super::{ListReport, MAX_BUCKETS, NearStorm, SuspicionReport};
 use super::*;
 use crate::time::Timestamp;
 
