@@ -131,9 +131,11 @@ const PURE: &[&str] = &[
     "replay::mbox",
     "replay::near",
     "replay::report",
+    "replay::rival",
     "replay::run",
     "replay::scenario",
     "replay::stage",
+    "replay::tune",
     "time",
 ];
 

@@ -9,6 +9,7 @@ mod figures;
 mod observe;
 mod replay;
 mod run;
+mod tune;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -40,6 +41,8 @@ pub enum Command {
     BenchNoop(bench::NoopArgs),
     /// Shows what becalm would have done with past or invented mail.
     Replay(replay::ReplayArgs),
+    /// Suggests thresholds for each list, from past mail, as a configuration fragment.
+    Tune(tune::TuneArgs),
     /// Shows how the running daemon is.
     Status(ask::AskArgs),
     /// Shows the lists it knows, the largest first: members, mode, where each came from.
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => Ok(bench::run(&args)),
         Command::BenchNoop(args) => bench::serve_noop(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Status(args) => ask::run(&args, &Request::Status {}),
         Command::Lists(args) => ask::run(&args, &Request::Lists {}),
         Command::Storms(args) => ask::run(&args, &Request::Storms {}),
