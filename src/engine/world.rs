@@ -93,19 +93,21 @@ pub struct Watch {
     pub unknown_list_window: std::time::Duration,
 }
 
-/// The states of all lists, by address, across worlds.
+/// The states of all lists, by the keys of their addresses, across worlds.
 #[derive(Default)]
-pub struct StateRegistry(Mutex<HashMap<String, Arc<ListState>>>);
+pub struct StateRegistry(Mutex<HashMap<u64, Arc<ListState>, BuildHasherDefault<KeyHasher>>>);
 
 impl StateRegistry {
-    fn state(&self, address: &str, now: Timestamp) -> Arc<ListState> {
+    /// The state of a list; a new one, seen first at `now`, if nothing is known of it.
+    pub(super) fn state(&self, key: u64, now: Timestamp) -> Arc<ListState> {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(state) = states.get(address) {
-            return Arc::clone(state);
-        }
-        let state = Arc::new(ListState::new(now));
-        states.insert(address.to_owned(), Arc::clone(&state));
-        state
+        Arc::clone(states.entry(key).or_insert_with(|| Arc::new(ListState::new(now))))
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<(u64, Arc<ListState>)> {
+        let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        states.iter().map(|(key, state)| (*key, Arc::clone(state))).collect()
     }
 
     /// Forgets lists that no world names, once they are calm.
@@ -159,7 +161,7 @@ impl World {
                 key,
                 members: list.members,
                 policy: policy(list),
-                state: states.state(&list.address, now),
+                state: states.state(key, now),
                 by_pattern: false,
             }));
         }
@@ -273,7 +275,7 @@ impl World {
             return Arc::clone(pattern);
         }
         let address = String::from_utf8_lossy(address).into_owned();
-        let state = self.states.state(&address, now);
+        let state = self.states.state(key, now);
         let list = Arc::new(matched(pattern, key, address, state));
         Arc::clone(&self.pattern_lists.entry(key).or_insert(list))
     }
