@@ -24,6 +24,11 @@ use crate::window::AuthorTag;
 pub(super) const LONGEST_CLOSURE: Duration = Duration::from_secs(31 * 86_400);
 
 impl Engine {
+    /// Tells whether two engines have the same key: only then a record of one means anything to the other.
+    pub fn key_check(&self) -> u64 {
+        self.keys.bytes(Role::Check, b"becalm journal")
+    }
+
     /// Writes what was written elsewhere, by an earlier run or by another node, at `now` or before. Times that lie
     /// ahead of `now` count as now.
     pub fn apply(&self, record: &Record, now: Timestamp) {

@@ -103,7 +103,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
             figures: from.figures()?,
         }),
         KNOWN => Record::Known(Known { key: from.hash()?, at: from.time()?, known_for: from.small()? }),
-        kind @ PIECE_KNOWN..=PIECE_PARTS => Record::Piece(take_piece(kind, &mut from)?),
+        kind @ PIECE_KNOWN..=PIECE_PARTS => Record::Piece(Box::new(take_piece(kind, &mut from)?)),
         kind => return Err(DecodeError::UnknownKind(kind)),
     })
 }

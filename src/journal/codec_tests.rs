@@ -106,7 +106,7 @@ pub(in crate::journal) fn record() -> impl Strategy<Value = Record> {
         vec((any::<u64>(), time(), verdict(), any::<bool>()), 0..9).prop_map(Piece::Retries),
         vec((any::<u64>(), time(), parts()), 0..9).prop_map(Piece::Parts),
     ];
-    prop_oneof![judged, opened, ended, known, piece.prop_map(Record::Piece)]
+    prop_oneof![judged, opened, ended, known, piece.prop_map(|piece| Record::Piece(Box::new(piece)))]
 }
 
 proptest! {

@@ -113,15 +113,14 @@ impl Header {
         if header.get(..16) != Some(MAGIC.as_slice()) {
             return Err(HeaderError::Damaged);
         }
-        // Another version may have put its code elsewhere: its number counts first.
+        let (covered, code) = header.split_at(CODE_AT);
+        if code.first_chunk() != Some(&crc32fast::hash(covered).to_le_bytes()) {
+            return Err(HeaderError::Damaged);
+        }
         match short(16) {
             Some(version) if version > VERSION => return Err(HeaderError::Newer(version)),
             Some(VERSION) => {}
             _ => return Err(HeaderError::Damaged),
-        }
-        let (covered, code) = header.split_at(CODE_AT);
-        if code.first_chunk() != Some(&crc32fast::hash(covered).to_le_bytes()) {
-            return Err(HeaderError::Damaged);
         }
         let read = || {
             let kind = match short(18)? {
@@ -153,7 +152,8 @@ impl Header {
     }
 }
 
-/// Where the header's code stands.
+/// Where the header's code stands: in every version, as its length, its first bytes and the version's number, so that
+/// a later version is told from damage.
 const CODE_AT: usize = 124;
 
 /// Makes the frames of one file.

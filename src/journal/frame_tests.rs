@@ -58,6 +58,9 @@ fn a_header_is_read_or_told() {
     }
     let mut later = bytes;
     later[16] = 2;
+    assert_eq!(Header::decode(&later), Err(HeaderError::Damaged));
+    let code = crc32fast::hash(&later[..CODE_AT]);
+    later[CODE_AT..].copy_from_slice(&code.to_le_bytes());
     assert_eq!(Header::decode(&later), Err(HeaderError::Newer(2)));
     let long = Header { node: "n".repeat(100), ..header() };
     assert_eq!(Header::decode(&long.encode()).map(|header| header.node.len()), Ok(63));

@@ -22,7 +22,7 @@ pub enum Record {
     /// An author became known to a list: his mail was released.
     Known(Known),
     /// A piece of a checkpoint.
-    Piece(Piece),
+    Piece(Box<Piece>),
 }
 
 /// What a judged message wrote.

@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::journal::codec;
 use crate::journal::record::{Piece, Record};
 
 const LISTS: [&str; 3] = ["small@example.org", "touchy@example.org", "dear@example.org"];
@@ -69,12 +68,12 @@ struct Seen {
     events: Vec<Event>,
 }
 
-/// A site whose records are kept as the journal keeps them.
+/// A site whose records are kept.
 struct Kept {
     site: Site,
     /// Messages that may be answered or come again.
     sent: Vec<Letter>,
-    records: Vec<Vec<u8>>,
+    records: Vec<Record>,
 }
 
 impl Kept {
@@ -82,17 +81,11 @@ impl Kept {
         Self { site: site(), sent: Vec::new(), records: Vec::new() }
     }
 
-    fn keep(&mut self, record: &Record) {
-        let mut bytes = Vec::new();
-        codec::encode(record, &mut bytes);
-        self.records.push(bytes);
-    }
-
     fn publish(&mut self, events: &[Event]) {
         for event in events {
             if let Some(record) = self.site.engine.record_of(event) {
                 assert_eq!(self.site.engine.event_of(&record).as_ref(), Some(event));
-                self.keep(&record);
+                self.records.push(record);
             }
         }
     }
@@ -108,7 +101,7 @@ impl Kept {
             Act::Release(author, list) => {
                 let record =
                     self.site.engine.make_known(LISTS[usize::from(*list)], &person(*author), self.site.now);
-                self.keep(&record);
+                self.records.push(record);
                 None
             }
             Act::Send { again: Some(again), .. } if !self.sent.is_empty() => {
@@ -150,28 +143,25 @@ impl Kept {
         let decision = self.site.send(letter);
         self.publish(&decision.events);
         if !decision.record.is_empty() {
-            self.keep(&Record::Judged(decision.record));
+            self.records.push(Record::Judged(decision.record));
         }
         let Decision { action, reason, storm, audience, kind, events, .. } = decision;
         Seen { action, reason, storm, audience, kind, events: events.into_vec() }
     }
 
     /// Another engine that knows what these records say.
-    fn reborn(&self, records: impl IntoIterator<Item = Vec<u8>>) -> Self {
+    fn reborn(&self, records: impl IntoIterator<Item = Record>) -> Self {
         let site = Site { now: self.site.now, ..site() };
-        for bytes in records {
-            site.engine.apply(&codec::decode(&bytes).expect("as it was encoded"), site.now);
+        for record in records {
+            site.engine.apply(&record, site.now);
         }
         Self { site, sent: self.sent.clone(), records: Vec::new() }
     }
 
-    fn image(&self) -> Vec<Vec<u8>> {
+    fn image(&self) -> Vec<Record> {
         let mut pieces = Vec::new();
         let done: Result<(), ()> = self.site.engine.image(self.site.now, &mut |piece: Piece| {
-            let mut bytes = Vec::new();
-            codec::encode(&Record::Piece(piece), &mut bytes);
-            assert!(bytes.len() < 65_536, "it fits in a frame");
-            pieces.push(bytes);
+            pieces.push(Record::Piece(Box::new(piece)));
             Ok(())
         });
         done.expect("nothing fails here");
@@ -280,7 +270,7 @@ fn a_list_keeps_its_history_and_its_people() {
         let engine = Engine::new([7; 16], capacity, parts.parts(), parts.policies(), old.site.now).unwrap();
         let site = Site { engine, now: old.site.now, letters: Cell::new(100) };
         for piece in &image {
-            site.engine.apply(&codec::decode(piece).unwrap(), site.now);
+            site.engine.apply(piece, site.now);
         }
         let world = site.engine.world();
         assert_eq!(world.lists()[0].state.since(), START, "its history began a month ago");
@@ -304,8 +294,8 @@ fn a_clock_that_was_set_back_keeps_nothing_closed_for_ever() {
     assert!(matches!(ahead.site.phase(LISTS[1]), Phase::Storm { .. }));
     for known in [ahead.records.clone(), ahead.image()] {
         let mut back = site();
-        for bytes in known {
-            back.engine.apply(&codec::decode(&bytes).unwrap(), back.now);
+        for record in known {
+            back.engine.apply(&record, back.now);
         }
         assert!(matches!(back.phase(LISTS[1]), Phase::Storm { .. }), "it goes on");
         back.wait(2 * HOUR);

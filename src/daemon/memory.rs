@@ -1,0 +1,261 @@
+//! The memory that outlives the process: read before anybody connects, and written from then on.
+//!
+//! Nothing here can stop a verdict: what cannot be read is begun anew, what cannot be written is counted, and
+//! `becalm status` says so.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::shared::Shared;
+use super::site;
+use crate::admin::api::{Journal, Recalled as RecalledInfo};
+use crate::clock::{Clock, Stopwatch};
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::journal::outbox::{Inbox, Outbox};
+use crate::journal::record::{Judged, Record};
+use crate::journal::replay::{ReplayError, Replayed, replay};
+use crate::journal::store::Store;
+use crate::journal::writer::{Setup, Writer};
+use crate::time::Timestamp;
+
+/// Beginnings and ends of storms that a checkpoint keeps, for `becalm storms`: twice as many as it shows.
+const STORM_RECORDS: usize = 2000;
+
+/// How long a stopping daemon waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What has been kept so far, and where what happens now is kept.
+#[derive(Default)]
+pub struct Memory(OnceLock<Kept>);
+
+struct Kept {
+    outbox: Outbox,
+    /// None: the journal is off, or cannot be used.
+    writer: Mutex<Option<Writer>>,
+    folder: Option<String>,
+    recalled: RecalledInfo,
+    /// Storms that began and ended, the oldest first.
+    storms: Mutex<VecDeque<Record>>,
+}
+
+impl Memory {
+    /// Keeps what a message wrote. Never waits.
+    pub fn keep_judged(&self, judged: Judged) {
+        if !judged.is_empty() {
+            self.keep(Record::Judged(judged));
+        }
+    }
+
+    /// Keeps a record. Never waits.
+    pub fn keep(&self, record: Record) {
+        if let Some(kept) = self.0.get() {
+            kept.outbox.push(record);
+        }
+    }
+
+    /// Keeps the beginning or the end of a storm. The writer is woken: a storm that was declared a moment ago
+    /// should survive what comes now.
+    pub fn keep_at_once(&self, record: Record) {
+        if let Some(kept) = self.0.get() {
+            kept.note_storm(&record);
+            kept.outbox.push_at_once(record);
+        }
+    }
+
+    /// Asks for a checkpoint before its time: there are lists whose history begins now.
+    pub fn checkpoint_soon(&self) {
+        if let Some(kept) = self.0.get()
+            && let Some(writer) = kept.writer().as_ref()
+        {
+            writer.checkpoint_soon();
+        }
+    }
+
+    /// Writes what is left, and lets go of the folder. False: the disk did not take it in time.
+    pub fn close(&self) -> bool {
+        let writer = self.0.get().and_then(|kept| kept.writer().take());
+        writer.is_none_or(|writer| writer.close(PATIENCE))
+    }
+
+    /// Does anything outlive the process?
+    pub fn is_kept(&self) -> bool {
+        self.0.get().is_some_and(|kept| kept.outbox.is_open())
+    }
+
+    /// For `becalm status`.
+    pub fn info(&self, now: Timestamp) -> Journal {
+        let Some(kept) = self.0.get() else {
+            return Journal { state: "off".to_owned(), ..Journal::default() };
+        };
+        // Relaxed: figures.
+        let read = |cell: &std::sync::atomic::AtomicU64| cell.load(std::sync::atomic::Ordering::Relaxed);
+        let health = kept.outbox.health();
+        let trouble = health.trouble(now);
+        let state = match (&trouble, kept.outbox.is_open()) {
+            (Some(_), _) => "degraded",
+            (None, true) => "ok",
+            (None, false) => "off",
+        };
+        let waiting = health.waiting();
+        let synced = Timestamp::from_millis(read(&health.synced));
+        let time = |millis| (millis > 0).then(|| Timestamp::from_millis(millis).rfc3339());
+        Journal {
+            folder: kept.folder.clone(),
+            state: state.to_owned(),
+            since: trouble.as_ref().map(|trouble| trouble.since.rfc3339()),
+            why: trouble.map(|trouble| trouble.why),
+            written: read(&health.written),
+            waiting,
+            dropped: read(&health.dropped),
+            lag_ms: if waiting > 0 { now.since(synced).as_millis() as u64 } else { 0 },
+            segments: read(&health.segments),
+            bytes: read(&health.bytes),
+            checkpoint: time(read(&health.checkpoint)),
+            recalled: kept.recalled.clone(),
+        }
+    }
+}
+
+impl Kept {
+    fn writer(&self) -> MutexGuard<'_, Option<Writer>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn storms(&self) -> MutexGuard<'_, VecDeque<Record>> {
+        self.storms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_storm(&self, record: &Record) {
+        if matches!(record, Record::Opened(_) | Record::Ended(_)) {
+            let mut storms = self.storms();
+            if storms.len() >= STORM_RECORDS {
+                storms.pop_front();
+            }
+            storms.push_back(record.clone());
+        }
+    }
+}
+
+/// What was read at the start.
+pub(super) struct Recollection {
+    /// None: the journal is off.
+    read: Option<Result<Replayed, ReplayError>>,
+    took: Duration,
+    storms: Vec<Record>,
+}
+
+/// Reads the journal, and makes the engine know what it says.
+pub(super) fn recall(config: &Config, engine: &Engine, now: Timestamp) -> Recollection {
+    let watch = Stopwatch::start();
+    let mut storms = Vec::new();
+    let read = config.journal.enabled.then(|| {
+        replay(&Store::new(&config.journal_folder()), engine.key_check(), |record| {
+            engine.apply(&record, now);
+            if matches!(record, Record::Opened(_) | Record::Ended(_)) {
+                storms.push(record);
+            }
+        })
+    });
+    Recollection { read, took: watch.elapsed(), storms }
+}
+
+impl Recollection {
+    /// Tells what was found, and begins to write.
+    pub(super) fn go_on(self, config: &Config, shared: &Arc<Shared>) {
+        let now = shared.clock.now();
+        let folder = config.journal_folder();
+        let kept = |outbox, writer, folder, recalled| Kept {
+            outbox,
+            writer: Mutex::new(writer),
+            folder,
+            recalled,
+            storms: Mutex::default(),
+        };
+        let name = folder.display().to_string();
+        let kept = match self.read {
+            None => {
+                warn!("the journal is turned off: what is learnt is forgotten when becalm ends");
+                kept(Outbox::closed(), None, None, RecalledInfo::default())
+            }
+            Some(Err(problem @ ReplayError::Newer { .. })) => {
+                error!(%problem, "the journal cannot be used; what is learnt is forgotten when becalm ends");
+                let outbox = Outbox::broken(problem.to_string(), now);
+                kept(outbox, None, Some(name), RecalledInfo::default())
+            }
+            Some(read) => {
+                let replayed = read.inspect_err(|problem| warn!(%problem, "the journal cannot be read")).ok();
+                let recalled = replayed.as_ref().map(|found| tell(found, self.took)).unwrap_or_default();
+                let (outbox, inbox) = Outbox::new();
+                let writer = begin(config, shared, &outbox, inbox, replayed.as_ref());
+                let writer = writer.inspect_err(|error| error!(%error, "the journal has no thread")).ok();
+                kept(outbox, writer, Some(name), recalled)
+            }
+        };
+        for record in &self.storms {
+            kept.note_storm(record);
+            if let Some(event) = shared.engine.event_of(record) {
+                shared.storms.apply(&event);
+            }
+        }
+        // Nobody else sets it.
+        let _ = shared.memory.0.set(kept);
+    }
+}
+
+fn tell(found: &Replayed, took: Duration) -> RecalledInfo {
+    for remark in &found.remarks {
+        warn!(remark, "the journal");
+    }
+    let recalled = RecalledInfo {
+        records: found.records,
+        events: found.events,
+        damaged: found.damaged,
+        torn: found.torn,
+        took_ms: took.as_millis() as u64,
+        remarks: found.remarks.clone(),
+    };
+    info!(
+        records = recalled.records,
+        events = recalled.events,
+        damaged = recalled.damaged,
+        torn_bytes = recalled.torn,
+        ?took,
+        "the journal was read"
+    );
+    recalled
+}
+
+fn begin(
+    config: &Config,
+    shared: &Arc<Shared>,
+    outbox: &Outbox,
+    inbox: Inbox,
+    replayed: Option<&Replayed>,
+) -> io::Result<Writer> {
+    let clock: Clock = shared.clock.clone();
+    // Weak: what the sessions share must not live for the journal's sake.
+    let known = Arc::downgrade(shared);
+    let setup = Setup {
+        store: Store::new(&config.journal_folder()),
+        node: config.state.node.clone(),
+        boot: u64::from_le_bytes(site::random()),
+        key: shared.engine.key_check(),
+        retention: config.journal.retention,
+        size: u64::from(config.journal.size_mib) << 20,
+        now: Box::new(move || clock.now()),
+        image: Arc::new(move |out| {
+            let shared = known.upgrade().ok_or_else(|| io::Error::other("becalm has ended"))?;
+            let now = shared.clock.now();
+            shared.engine.image(now, &mut |piece| out(Record::Piece(Box::new(piece))))?;
+            let storms: Vec<Record> =
+                shared.memory.0.get().map(|kept| kept.storms().iter().cloned().collect()).unwrap_or_default();
+            storms.into_iter().try_for_each(out)
+        }),
+    };
+    Writer::start(setup, outbox, inbox, replayed)
+}
