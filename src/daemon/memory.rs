@@ -191,9 +191,14 @@ impl Recollection {
                 let replayed = read.inspect_err(|problem| warn!(%problem, "the journal cannot be read")).ok();
                 let recalled = replayed.as_ref().map(|found| tell(found, self.took)).unwrap_or_default();
                 let (outbox, inbox) = Outbox::new();
-                let writer = begin(config, shared, &outbox, inbox, replayed.as_ref());
-                let writer = writer.inspect_err(|error| error!(%error, "the journal has no thread")).ok();
-                kept(outbox, writer, Some(name), recalled)
+                match begin(config, shared, &outbox, inbox, replayed.as_ref()) {
+                    Ok(writer) => kept(outbox, Some(writer), Some(name), recalled),
+                    Err(problem) => {
+                        error!(%problem, "the journal has no thread; what is learnt is forgotten when becalm ends");
+                        let outbox = Outbox::broken(format!("no thread to write it: {problem}"), now);
+                        kept(outbox, None, Some(name), recalled)
+                    }
+                }
             }
         };
         for record in &self.storms {
@@ -258,4 +263,106 @@ fn begin(
         }),
     };
     Writer::start(setup, outbox, inbox, replayed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::frame::{Frames, HEADER, Header};
+    use crate::storm::state::Phase;
+
+    const START: Timestamp = Timestamp::from_millis(1_479_112_140_000);
+
+    fn config(home: &std::path::Path) -> Config {
+        let text = format!(
+            "state.directory = '{}'\nverdict.mode = 'hold'\n
+             tables = {{ conversations = 1024, recipients = 1024, known_authors = 1024, message_ids = 1024 }}
+             [[list]]\naddress = 'all@example.org'\nmembers = 840_000\n",
+            home.display()
+        );
+        Config::parse("test", &text).unwrap_or_else(|report| panic!("{report}")).0
+    }
+
+    fn engine(config: &Config) -> Engine {
+        let directory =
+            crate::directory::Directory::load(config.directory.clone(), config.addresses.clone(), START);
+        let parts = site::parts(config, Arc::clone(directory.snapshot()));
+        Engine::new([7; 16], site::capacity(config), parts, site::policy(config), START).unwrap()
+    }
+
+    /// Judges the letter of stranger number `number`.
+    fn judge(engine: &Engine, number: u64, now: Timestamp) -> Vec<Record> {
+        let mut tx = engine.session(None);
+        let author = format!("stranger-{number}@example.org");
+        engine.begin(&mut tx, author.as_bytes(), None, now);
+        engine.recipient(&mut tx, b"all@example.org");
+        engine.at_data(&mut tx);
+        tx.header(b"Message-ID", format!("<{number}@example.org>").as_bytes());
+        let decision = engine.judge(&tx, None, now);
+        let events = decision.events.iter().filter_map(|event| engine.record_of(event));
+        events.chain([Record::Judged(decision.record.clone())]).collect()
+    }
+
+    /// Everything that a later judgement depends on, as far as the outside can ask for it.
+    fn known(engine: &Engine, now: Timestamp) -> (Vec<crate::engine::OpenStorm>, usize, usize) {
+        let tables = engine.tables();
+        (engine.storms(now), tables.known_authors.occupied, tables.message_ids.occupied)
+    }
+
+    /// A power loss: the journal ends anywhere. What is read then is what was whole, to the last record.
+    #[test]
+    fn cut_at_every_byte_it_knows_what_was_whole() {
+        let home = tempfile::tempdir().unwrap();
+        let config = config(home.path());
+        let now = START.after(Duration::from_secs(90 * 86_400));
+        let folder = config.journal_folder();
+        let past = engine(&config);
+        let (outbox, inbox) = Outbox::new();
+        let setup = Setup {
+            store: Store::new(&folder),
+            node: "mx1".to_owned(),
+            boot: 1,
+            key: past.key_check(),
+            retention: Duration::from_secs(86_400),
+            size: 1 << 30,
+            now: Box::new(move || now),
+            // None is ever whole: the events alone tell.
+            image: Arc::new(|_| Err(io::Error::other("not in this test"))),
+        };
+        let writer = Writer::start(setup, &outbox, inbox, Some(&Replayed::default())).unwrap();
+        let records: Vec<Record> = (0..14).flat_map(|number| judge(&past, number, now)).collect();
+        records.iter().cloned().for_each(|record| outbox.push(record));
+        assert!(writer.close(Duration::from_secs(20)));
+        assert!(matches!(known(&past, now).0[..], [ref open] if matches!(open.phase, Phase::Storm { .. })));
+
+        let store = Store::new(&folder);
+        let contents = store.contents().unwrap();
+        let last = contents.segments.iter().map(|number| store.segment(*number));
+        let path = last.max_by_key(|path| std::fs::metadata(path).map_or(0, |file| file.len())).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let header = Header::decode(&whole).unwrap();
+        let expected = engine(&config);
+        let mut applied = 0;
+        for cut in HEADER..=whole.len() {
+            let frames = Frames::new(&header, &whole[HEADER..cut]).count();
+            while applied < frames {
+                expected.apply(&records[applied], now);
+                applied += 1;
+            }
+            // Each engine takes a while; around the ends of records all are tried, in between a few.
+            let near = Frames::new(&header, &whole[HEADER..(cut + 2).min(whole.len())]).count() != frames
+                || Frames::new(&header, &whole[HEADER..cut.saturating_sub(2).max(HEADER)]).count() != frames;
+            if !near && cut % 16 != 0 {
+                continue;
+            }
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let fresh = engine(&config);
+            let found = recall(&config, &fresh, now);
+            let found = found.read.expect("it is on").expect("it can be read");
+            assert_eq!((found.events, found.damaged), (frames as u64, 0), "cut at {cut}");
+            assert_eq!(known(&fresh, now), known(&expected, now), "cut at {cut}");
+        }
+        assert_eq!(applied, records.len());
+        assert_eq!(known(&expected, now), known(&past, now));
+    }
 }

@@ -32,7 +32,7 @@ impl Engine {
         let (sets, slots) = self.detector.slots(now);
         for slot in slots {
             let SlotImage { set, word, closed, starter, entries } = slot;
-            let words = [word, closed, starter];
+            let (words, entries) = ([word, closed, starter], entries.into_vec());
             show(Piece::Conversation(Slot { layout: LAYOUT, sets: sets as u64, set, words, entries }))?;
         }
         let mut threads = Vec::new();
@@ -66,7 +66,7 @@ impl Engine {
             }
             Piece::Conversation(slot) if slot.layout == LAYOUT => {
                 let [word, closed, starter] = slot.words;
-                let entries = slot.entries.clone();
+                let entries = slot.entries.as_slice().into();
                 let image = SlotImage { set: slot.set, word, closed, starter, entries };
                 self.detector.put_back_slot(slot.sets as usize, &image, now);
             }
@@ -104,8 +104,8 @@ fn list_piece(list: u64, image: StateImage) -> ListImage {
         list,
         times: [since, storm, ended, last_attempt, cooling_until],
         figures: [held, copies_held, delivered, copies_delivered],
-        newcomers,
-        automatic,
+        newcomers: newcomers.into_vec(),
+        automatic: automatic.into_vec(),
     }
 }
 
@@ -121,8 +121,8 @@ fn state_image(list: &ListImage, now: Timestamp) -> StateImage {
         last_attempt: last_attempt.min(now),
         cooling_until: cooling_until.min(now.after(super::remember::LONGEST_CLOSURE)),
         figures: StormFigures { held, copies_held, delivered, copies_delivered },
-        newcomers: if current { list.newcomers.clone() } else { Default::default() },
-        automatic: if current { list.automatic.clone() } else { Default::default() },
+        newcomers: if current { list.newcomers.as_slice().into() } else { Default::default() },
+        automatic: if current { list.automatic.as_slice().into() } else { Default::default() },
     }
 }
 

@@ -21,6 +21,9 @@ use crate::time::Timestamp;
 /// they share the pattern's state, which errs on the side of caution.
 const MAX_PATTERN_LISTS: usize = 10_000;
 
+/// Lists that no world names and that are remembered all the same; about 1 KB each.
+const MAX_ABSENT_LISTS: usize = 10_000;
+
 /// Authors whose rate is kept at a time; 32 bytes each, taken only if authors are limited.
 const LIMITED_AUTHORS: usize = 65_536;
 
@@ -110,9 +113,14 @@ impl StateRegistry {
         states.iter().map(|(key, state)| (*key, Arc::clone(state))).collect()
     }
 
-    /// Forgets lists that no world names, once they are calm.
+    /// Forgets lists that no world names, once they are calm; not before there are many of them, since a source
+    /// that cannot be read for a while must not cost its lists their history.
     fn prune(&self, now: Timestamp) {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let absent = states.values().filter(|state| Arc::strong_count(state) == 1).count();
+        if absent <= MAX_ABSENT_LISTS {
+            return;
+        }
         states.retain(|_, state| Arc::strong_count(state) > 1 || state.phase(now) != Phase::Calm);
     }
 }

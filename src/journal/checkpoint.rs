@@ -7,6 +7,9 @@ use super::frame::{Framer, Frames, HEADER, Header, Kind};
 use super::record::Record;
 use super::store::{MAX_FILE, Store};
 
+/// Hands over all that is known, record by record, until one is refused.
+pub type Image = dyn Fn(&mut dyn FnMut(Record) -> io::Result<()>) -> io::Result<()> + Send + Sync;
+
 /// Begins the last frame of a checkpoint: the number of the frames before it.
 const END: u8 = 31;
 
@@ -15,11 +18,7 @@ const END: u8 = 31;
 ///
 /// # Errors
 /// The disk does not take it; the draft is removed.
-pub fn write(
-    store: &Store,
-    header: &Header,
-    image: &dyn Fn(&mut dyn FnMut(Record) -> io::Result<()>) -> io::Result<()>,
-) -> io::Result<u64> {
+pub fn write(store: &Store, header: &Header, image: &Image) -> io::Result<u64> {
     let draft = store.draft(header.number);
     // One that an earlier attempt left behind.
     let _ = std::fs::remove_file(&draft);
@@ -33,11 +32,7 @@ pub fn write(
     })
 }
 
-fn write_draft(
-    store: &Store,
-    header: &Header,
-    image: &dyn Fn(&mut dyn FnMut(Record) -> io::Result<()>) -> io::Result<()>,
-) -> io::Result<u64> {
+fn write_draft(store: &Store, header: &Header, image: &Image) -> io::Result<u64> {
     let file = store.create(&store.draft(header.number))?;
     let mut out = BufWriter::with_capacity(256 * 1024, &file);
     out.write_all(&header.encode())?;
@@ -74,14 +69,12 @@ fn write_draft(
 pub fn verify(bytes: &[u8]) -> Option<Header> {
     let header = Header::decode(bytes).ok().filter(|header| header.kind == Kind::Checkpoint)?;
     let mut frames = Frames::new(&header, bytes.get(HEADER..)?);
-    let mut count = 0_u64;
     let mut whole = false;
-    for frame in frames.by_ref() {
+    for (count, frame) in (0_u64..).zip(frames.by_ref()) {
         whole = match frame.payload.split_first() {
             Some((&END, said)) => said == count.to_le_bytes(),
             _ => false,
         };
-        count += 1;
     }
     (whole && frames.damaged == 0 && frames.torn() == 0).then_some(header)
 }

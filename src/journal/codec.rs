@@ -5,8 +5,6 @@
 //! of a record, and kinds. Anything else it changes under another number in the file's header
 //! ([`super::frame::VERSION`]).
 
-use smallvec::SmallVec;
-
 use super::record::{
     Ended, Entries, Judged, Known, ListImage, Opened, Parts, Piece, Record, Share, Slot, Verdict, Words,
 };
@@ -355,7 +353,7 @@ fn put_entries(to: &mut Sink<'_>, entries: &Entries) {
 }
 
 fn take_entries(from: &mut Source<'_>) -> Result<Entries, DecodeError> {
-    let mut entries = SmallVec::new();
+    let mut entries = Entries::new();
     for _ in 0..from.count(MOST_ENTRIES)? {
         entries.push((from.hash()?, from.hash()?));
     }

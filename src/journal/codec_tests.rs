@@ -2,6 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use smallvec::SmallVec;
 
 use super::*;
 
@@ -55,7 +56,7 @@ fn share() -> impl Strategy<Value = Share> {
 }
 
 fn entries() -> impl Strategy<Value = Entries> {
-    vec(any::<(u64, u64)>(), 0..31).prop_map(Entries::from_vec)
+    vec(any::<(u64, u64)>(), 0..31)
 }
 
 fn words() -> impl Strategy<Value = Words> {

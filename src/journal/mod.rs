@@ -10,7 +10,7 @@
 //! [`event`] is what people are told; [`record`] is what is kept, [`codec`] its bytes, [`frame`] how they lie in a
 //! file, so that every record proves itself. [`store`] is the directory, [`writer`] fills it, [`replay`] reads it.
 
-mod checkpoint;
+pub mod checkpoint;
 pub mod codec;
 pub mod event;
 pub mod frame;

@@ -213,7 +213,7 @@ pub struct Words {
 }
 
 /// Words of entries and of their costs.
-pub type Entries = SmallVec<[(u64, u64); 30]>;
+pub type Entries = Vec<(u64, u64)>;
 
 /// A slot of the table of conversations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

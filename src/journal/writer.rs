@@ -7,6 +7,8 @@
 //!    └────────── the checkpoint is safe ────┘ dropped is in no segment
 //! ```
 
+mod upkeep;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -16,14 +18,13 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::checkpoint;
+use super::checkpoint::Image;
 use super::codec;
 use super::frame::{Framer, HEADER, Header, Kind};
-use super::health::Health;
+use super::health::SLOW;
 use super::outbox::{Inbox, Outbox};
-use super::record::Record;
 use super::replay::{Replayed, SegmentInfo};
 use super::store::{Contents, Store};
 use crate::time::Timestamp;
@@ -38,23 +39,11 @@ const BATCH: usize = 8192;
 /// Rounds of a batch each before other duties get their turn.
 const BATCHES: usize = 8;
 
-/// A segment is followed by the next when it has grown to this, or is an hour old.
-const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
-const SEGMENT_AGE: Duration = Duration::from_secs(3600);
-
-/// A checkpoint is made when so many records would have to be read at a start, or some have for so long.
-const CHECKPOINT_RECORDS: u64 = 200_000;
-const CHECKPOINT_AGE: Duration = Duration::from_secs(15 * 60);
-
 /// The first one: soon, so that the history of lists that are new begins.
 const FIRST_CHECKPOINT: Duration = Duration::from_secs(60);
 
 /// The disk is tried again after this.
 const RETRY: Duration = Duration::from_secs(2);
-
-/// More files make a start slow, however small they are: a process that is restarted all the time leaves one each
-/// time.
-const MOST_SEGMENTS: usize = 4096;
 
 /// What a writer needs to know.
 pub struct Setup {
@@ -72,12 +61,9 @@ pub struct Setup {
     pub size: u64,
     /// Tells the time.
     pub now: Box<dyn Fn() -> Timestamp + Send>,
-    /// Hands over all that is known, record by record, until one is refused.
+    /// What a checkpoint holds.
     pub image: Arc<Image>,
 }
-
-/// See [`Setup::image`].
-pub type Image = dyn Fn(&mut dyn FnMut(Record) -> io::Result<()>) -> io::Result<()> + Send + Sync;
 
 /// The running writer.
 pub struct Writer {
@@ -236,7 +222,11 @@ impl Work {
         self.next_checkpoint = if checkpoint_wanted { now } else { self.next_checkpoint };
         self.notice_drops(now);
         self.tend(now);
+        let begun = now;
         let now = (self.setup.now)();
+        if now.since(begun) > SLOW {
+            warn!(took = ?now.since(begun), "the journal's disk is slow");
+        }
         if matches!(self.state, State::Open(_)) {
             health.synced.store(now.as_millis(), Ordering::Release);
         }
@@ -392,130 +382,6 @@ impl Work {
         self.next = number.saturating_add(1);
         let info = SegmentInfo { number, at: now, bytes: HEADER as u64 };
         Ok(Segment { file, framer: Framer::new(&header), info })
-    }
-
-    /// Everything but writing: new segments, checkpoints, old files.
-    fn tend(&mut self, now: Timestamp) {
-        self.finish_checkpoint(now);
-        let State::Open(segment) = &self.state else { return };
-        let worth = self.records > 0 || self.incomplete || self.wanted;
-        let due = (now >= self.next_checkpoint && worth) || self.records >= CHECKPOINT_RECORDS;
-        let checkpoint = due && self.making.is_none();
-        let empty = segment.framer.frames() == 0;
-        let full = segment.info.bytes >= SEGMENT_BYTES || now.since(segment.info.at) >= SEGMENT_AGE;
-        if (full && !empty) || (checkpoint && !empty) {
-            let info = segment.info;
-            match self.try_open(now) {
-                Ok(next) => {
-                    self.segments.push_back(info);
-                    self.state = State::Open(next);
-                }
-                Err(error) => {
-                    return self.fail(&format!("{}: {error}", self.setup.store.folder().display()));
-                }
-            }
-        }
-        if checkpoint {
-            self.begin_checkpoint(now);
-        }
-        self.drop_old(now);
-    }
-
-    /// All that was written so far is in earlier segments, and was counted before it was handed over: what is made
-    /// from here on has it.
-    fn begin_checkpoint(&mut self, now: Timestamp) {
-        let State::Open(segment) = &self.state else { return };
-        let number = segment.info.number;
-        let header = Header {
-            kind: Kind::Checkpoint,
-            node: self.setup.node.clone(),
-            boot: self.setup.boot,
-            key: self.setup.key,
-            number,
-            sequence: self.sequence,
-            at: now,
-        };
-        self.records = 0;
-        self.wanted = false;
-        // What is dropped from here on may not be in it.
-        self.incomplete = false;
-        let (store, image) = (self.setup.store.clone(), Arc::clone(&self.setup.image));
-        // Beside this thread, which goes on writing.
-        let thread = std::thread::Builder::new()
-            .name("becalm-checkpoint".to_owned())
-            .spawn(move || checkpoint::write(&store, &header, image.as_ref()));
-        match thread {
-            Ok(thread) => self.making = Some(Making { number, thread }),
-            Err(error) => self.checkpoint_failed(&error, now),
-        }
-    }
-
-    fn finish_checkpoint(&mut self, now: Timestamp) {
-        let Some(making) = self.making.take_if(|making| making.thread.is_finished()) else { return };
-        match making.thread.join().unwrap_or_else(|_| Err(io::Error::other("it panicked"))) {
-            Ok(_) => {
-                // Nothing was written since the last one: it has been replaced.
-                if self.checkpoints.back() != Some(&making.number) {
-                    self.checkpoints.push_back(making.number);
-                }
-                self.inbox.health.checkpoint.store(now.as_millis(), Ordering::Release);
-                self.next_checkpoint = if self.incomplete { now } else { now.after(CHECKPOINT_AGE) };
-                let open = matches!(self.state, State::Open(_));
-                if open
-                    && !self.incomplete
-                    && let Some(trouble) = self.inbox.health.healed()
-                {
-                    info!(why = trouble.why, since = trouble.since.rfc3339(), "the journal is whole again");
-                }
-            }
-            Err(error) => self.checkpoint_failed(&error, now),
-        }
-    }
-
-    fn checkpoint_failed(&mut self, error: &io::Error, now: Timestamp) {
-        let why = format!("cannot write a checkpoint in {}: {error}", self.setup.store.folder().display());
-        if self.inbox.health.trouble(now).is_none() {
-            warn!(why, "the journal is degraded");
-        }
-        self.inbox.health.report(why, now);
-        // Segments go on; but what an earlier one of them lacks is lacking still.
-        self.incomplete = true;
-        self.next_checkpoint = now.after(RETRY);
-    }
-
-    /// Checkpoints but for the last two, and segments that the older of these covers: by age, by size, by number.
-    fn drop_old(&mut self, now: Timestamp) {
-        let store = &self.setup.store;
-        while self.checkpoints.len() > 2 {
-            if let Some(number) = self.checkpoints.pop_front() {
-                let _ = std::fs::remove_file(store.checkpoint(number));
-            }
-        }
-        let mut total: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
-        if self.checkpoints.len() == 2
-            && let Some(covered) = self.checkpoints.front().copied()
-        {
-            while let Some(oldest) = self.segments.front().copied() {
-                // Its last record is no younger than the segment after it.
-                let until = self.segments.get(1).map_or(now, |next| next.at);
-                let old = now.since(until) >= self.setup.retention;
-                let much = total > self.setup.size || self.segments.len() > MOST_SEGMENTS;
-                if oldest.number >= covered || !(old || much) {
-                    break;
-                }
-                // One that cannot be removed is seen again at the next start.
-                let _ = std::fs::remove_file(store.segment(oldest.number));
-                total -= oldest.bytes;
-                self.segments.pop_front();
-            }
-        }
-        let current = match &self.state {
-            State::Open(segment) => segment.info.bytes,
-            State::Broken { .. } => 0,
-        };
-        let health: &Health = &self.inbox.health;
-        health.segments.store(self.segments.len() as u64 + u64::from(current > 0), Ordering::Relaxed);
-        health.bytes.store(total + current, Ordering::Relaxed);
     }
 }
 

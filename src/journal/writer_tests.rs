@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
-use super::super::record::Known;
+use super::super::record::{Known, Record};
 use super::super::replay::replay;
 use super::*;
 

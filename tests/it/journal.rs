@@ -13,7 +13,8 @@ const ALL: &str = "all@example.org";
 fn config() -> String {
     format!(
         "[verdict]\nmode = 'hold'\n[[list]]\naddress = '{ALL}'\n{TOUCHY}
-         [[list]]\naddress = 'quiet@example.org'\n{TOUCHY}"
+         [[list]]\naddress = 'quiet@example.org'\n{TOUCHY}
+         [[list]]\naddress = 'calm@example.org'\nmembers = 10\n"
     )
 }
 
@@ -64,7 +65,8 @@ fn a_restart_in_the_middle_of_a_storm_goes_on_holding() {
         held.push(letter.text());
         // Other lists are none the worse.
         let calm = Letter::new(&person(50), &format!("calm{round}"));
-        assert!(site.fates().is_delivered(&queued(&site.send(&calm, &["quiet@example.org"]))));
+        let id = queued(&site.send(&calm, &["calm@example.org"]));
+        assert!(site.fates().is_delivered(&id), "after {signal:?}");
         let status = site.becalm.status();
         assert!(!status.memory_only);
         assert_eq!((status.journal.state.as_str(), status.journal.dropped), ("ok", 0));

@@ -24,8 +24,6 @@ const CLIENTS: usize = 3;
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Kills {
-    /// Times that becalm was killed.
-    pub kills: usize,
     /// Storms declared more than a second before a kill; all of them are known after it.
     pub storms: usize,
     /// Storms declared less than a second before a kill.
@@ -60,7 +58,7 @@ pub fn kills(times: usize, seed: u64) -> Kills {
     let mut site = Site { postfix, becalm, mailbox };
     start_storm(&site, &list(0));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut done = Kills { kills: times, ..Kills::default() };
+    let mut done = Kills::default();
     let (stop, begun) = (AtomicBool::new(false), AtomicUsize::new(1));
     let deferred = AtomicUsize::new(0);
 
