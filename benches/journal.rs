@@ -1,7 +1,7 @@
 //! What the journal costs a verdict, and how long a start reads it.
 //!
 //! `cargo bench --bench journal`: the same mail is judged with and without a journal behind it, at 10,000 events a
-//! second, in turns; then 100,000 events are written and read. `-- FOLDER`: where the journal is kept (a disk that
+//! second, in turns; twice without, so that the noise is seen. Then 100,000 events are written and read. `-- FOLDER`: where the journal is kept (a disk that
 //! syncs; default: the system's folder for temporary files).
 //!
 //! No criterion: a run is paced, and both sides take turns in one process.
@@ -27,8 +27,11 @@ use becalm::time::Timestamp;
 use hdrhistogram::Histogram;
 
 const A_SECOND: u32 = 10_000;
-const TURNS: usize = 10;
-const TURN: Duration = Duration::from_secs(2);
+const TURNS: usize = 30;
+const TURN: Duration = Duration::from_millis(500);
+/// Two without a journal, one with.
+const SIDES: usize = 3;
+const WITH: usize = 2;
 const EVENTS: u64 = 100_000;
 const LISTS: usize = 100;
 
@@ -112,20 +115,20 @@ fn setup(folder: &std::path::Path, engine: &Arc<Engine>, clock: &Clock) -> Setup
 
 fn verdicts(folder: &std::path::Path) -> Result<(), Box<dyn Error>> {
     let clock = Clock::system();
-    let with = Arc::new(engine(clock.now()));
-    let without = engine(clock.now());
-    let found = replay(&Store::new(folder), with.key_check(), |_| ())?;
+    let engines: [Arc<Engine>; SIDES] = std::array::from_fn(|_| Arc::new(engine(clock.now())));
+    let found = replay(&Store::new(folder), engines[WITH].key_check(), |_| ())?;
     let (outbox, inbox) = Outbox::new();
-    let writer = Writer::start(setup(folder, &with, &clock), &outbox, inbox, Some(&found))?;
+    let writer = Writer::start(setup(folder, &engines[WITH], &clock), &outbox, inbox, Some(&found))?;
     let closed = Outbox::closed();
 
-    let mut times = [Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?];
-    let mut totals = [Duration::ZERO; 2];
-    let mut numbers = [0_u64; 2];
-    for turn in 0..2 * TURNS {
-        let side = turn % 2;
-        let (engine, outbox) = if side == 0 { (&without, &closed) } else { (&*with, &outbox) };
-        let mut tx = engine.session(None);
+    let mut times = [(); SIDES].map(|()| Histogram::<u64>::new(3));
+    let mut totals = [Duration::ZERO; SIDES];
+    let mut numbers = [0_u64; SIDES];
+    for turn in 0..SIDES * TURNS {
+        let side = turn % SIDES;
+        let outbox = if side == WITH { &outbox } else { &closed };
+        let times = times[side].as_mut().map_err(|error| *error)?;
+        let mut tx = engines[side].session(None);
         let pace = Stopwatch::start();
         let mut sent = 0_u32;
         while pace.elapsed() < TURN {
@@ -133,10 +136,9 @@ fn verdicts(folder: &std::path::Path) -> Result<(), Box<dyn Error>> {
             let due = (pace.elapsed().as_secs_f64() * f64::from(A_SECOND)) as u32;
             while sent < due {
                 let watch = Stopwatch::start();
-                let record = judge(engine, &mut tx, numbers[side], clock.now());
-                outbox.push(record);
+                outbox.push(judge(&engines[side], &mut tx, numbers[side], clock.now()));
                 let took = watch.elapsed();
-                times[side].record(took.as_nanos() as u64)?;
+                times.record(took.as_nanos() as u64)?;
                 totals[side] += took;
                 numbers[side] += 1;
                 sent += 1;
@@ -148,8 +150,12 @@ fn verdicts(folder: &std::path::Path) -> Result<(), Box<dyn Error>> {
     let closed_well = writer.close(Duration::from_secs(60));
     let mean = |side: usize| totals[side].as_nanos() as f64 / numbers[side] as f64;
     println!("a verdict at {A_SECOND} events a second, {TURNS} turns of {TURN:?} each, in turn");
-    for (side, name) in [(0, "without a journal"), (1, "with a journal")] {
-        let at = |share| times[side].value_at_quantile(share);
+    let mut medians = [0.0; SIDES];
+    for (side, name) in ["without a journal", "without, once more", "with a journal"].into_iter().enumerate()
+    {
+        let times = times[side].as_ref().map_err(|error| *error)?;
+        let at = |share| times.value_at_quantile(share);
+        medians[side] = at(0.5) as f64;
         println!(
             "  {name:<18} {:>8} verdicts, mean {:.0} ns, median {} ns, p99 {} ns, p99.9 {} ns",
             numbers[side],
@@ -159,8 +165,13 @@ fn verdicts(folder: &std::path::Path) -> Result<(), Box<dyn Error>> {
             at(0.999)
         );
     }
-    let medians = times[1].value_at_quantile(0.5) as f64 / times[0].value_at_quantile(0.5) as f64;
-    println!("  ratio: mean {:.3}, median {medians:.3}", mean(1) / mean(0));
+    for (side, name) in [(1, "noise"), (WITH, "with a journal")] {
+        println!(
+            "  ratio, {name}: mean {:.3}, median {:.3}",
+            mean(side) / mean(0),
+            medians[side] / medians[0]
+        );
+    }
     println!(
         "  written {}, dropped {}, all on the disk at the end: {closed_well}",
         health.written.load(Ordering::Acquire),
@@ -168,9 +179,9 @@ fn verdicts(folder: &std::path::Path) -> Result<(), Box<dyn Error>> {
     );
     // What the hand-over itself costs, and nothing else.
     let (outbox, _inbox) = Outbox::sized(1 << 16);
-    let mut tx = with.session(None);
+    let mut tx = engines[WITH].session(None);
     let records: Vec<Record> =
-        (0..1 << 16).map(|number| judge(&with, &mut tx, 1 << 40 | number, clock.now())).collect();
+        (0..1 << 16).map(|number| judge(&engines[WITH], &mut tx, 1 << 40 | number, clock.now())).collect();
     let count = records.len() as u32;
     let watch = Stopwatch::start();
     for record in records {

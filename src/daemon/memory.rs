@@ -309,6 +309,29 @@ mod tests {
         (engine.storms(now), tables.known_authors.occupied, tables.message_ids.occupied)
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(60))]
+
+        /// Whatever a journal says, or another node: nothing panics, and mail is judged.
+        #[test]
+        fn any_records_can_be_applied(
+            records in proptest::collection::vec(crate::journal::codec::tests::record(), 0..60),
+        ) {
+            let home = tempfile::tempdir().unwrap();
+            let engine = engine(&config(home.path()));
+            for record in &records {
+                engine.apply(record, START);
+                engine.event_of(record);
+            }
+            for number in 0..5 {
+                judge(&engine, number, START);
+            }
+            engine.tick(START.after(Duration::from_secs(7200)));
+            engine.storms(START);
+            engine.image(START, &mut |_| Ok::<(), ()>(())).unwrap();
+        }
+    }
+
     /// A power loss: the journal ends anywhere. What is read then is what was whole, to the last record.
     #[test]
     fn cut_at_every_byte_it_knows_what_was_whole() {

@@ -445,4 +445,4 @@ impl Source<'_> {
 
 #[cfg(test)]
 #[path = "codec_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -67,7 +67,8 @@ fn words() -> impl Strategy<Value = Words> {
     })
 }
 
-pub(in crate::journal) fn record() -> impl Strategy<Value = Record> {
+/// Any record.
+pub(crate) fn record() -> impl Strategy<Value = Record> {
     let judged = (
         (time(), any::<[u64; 4]>()),
         vec(any::<u64>(), 0..20),

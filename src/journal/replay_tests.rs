@@ -1,8 +1,8 @@
 //! A folder of segments, cut, damaged, copied, and written by others.
 
-use super::super::frame::Framer;
-use super::super::record::Known;
 use super::*;
+use crate::journal::frame::Framer;
+use crate::journal::record::Known;
 
 const KEY: u64 = 7;
 

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
-use super::super::record::{Known, Record};
-use super::super::replay::replay;
 use super::*;
+use crate::journal::record::{Known, Record};
+use crate::journal::replay::replay;
 
 const KEY: u64 = 7;
 
