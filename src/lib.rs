@@ -12,6 +12,7 @@
 //!                              engine::judge ─▶ storm::detector ─▶ window: lock-free counters
 //!                                                          ▼
 //!   hold queue ◀── header + quarantine + accept ◀── engine::verdict ── events ──▶ log, admin socket
+//!                                                              └── records ──▶ journal ── at start ──▶ engine
 //! ```
 //!
 //! Ordinary mail takes the first line only: one look-up and one counter for each recipient, one reply, no lock.
@@ -20,7 +21,7 @@
 //!
 //! ```text
 //! main → cli → daemon → admin, config, journal, quarantine, directory, telemetry, milter, engine
-//! engine → storm, window, directory::snapshot, mail, journal::event
+//! engine → storm, window, directory::snapshot, mail, journal::event, journal::record
 //! storm → window        window → sync        milter, mail → nothing of ours
 //! replay → engine, mail, directory::snapshot, storm's settings and states, journal::event
 //! cli → also replay, load, directory, milter::mta, postfix, admin's types
@@ -30,8 +31,8 @@
 //! ```
 //!
 //! [`time`] is data and everybody's; [`clock`] reads the time and is the daemon's and the commands' alone.
-//! `milter`, `mail`, `window`, `storm`, `engine`, `quarantine`, `replay` but for its
-//! sources, and the pure parts of `directory` do no I/O.
+//! `milter`, `mail`, `window`, `storm`, `engine`, `quarantine`, `replay` but for its sources, and the pure parts of
+//! `directory` and `journal` do no I/O.
 //! `tests/architecture.rs` holds this to be true.
 //!
 //! # What is logged, and how loud

@@ -75,6 +75,54 @@ pub struct Status {
     pub tables: Vec<TableUse>,
     /// What is remembered only until the process ends.
     pub memory_only: bool,
+    /// What outlives it.
+    pub journal: Journal,
+}
+
+/// The journal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Journal {
+    /// Its folder; none: the configuration turns it off.
+    pub folder: Option<String>,
+    /// `ok`, `degraded` or `off`.
+    pub state: String,
+    /// Why it is degraded.
+    pub why: Option<String>,
+    /// Since when, RFC 3339.
+    pub since: Option<String>,
+    /// Events that are safe on the disk, since the start.
+    pub written: u64,
+    /// Events that are not there yet.
+    pub waiting: u64,
+    /// Events that were dropped, since the start: the disk was full, failed, or too slow.
+    pub dropped: u64,
+    /// For how long some have been waiting, in milliseconds.
+    pub lag_ms: u64,
+    /// Files with events.
+    pub segments: u64,
+    /// Their size, in bytes.
+    pub bytes: u64,
+    /// When the last checkpoint was made, RFC 3339; none: not since the start.
+    pub checkpoint: Option<String>,
+    /// What was read at the start.
+    pub recalled: Recalled,
+}
+
+/// What was read from the journal at the start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recalled {
+    /// Pieces of the checkpoint, and events since.
+    pub records: u64,
+    /// Of these, events since.
+    pub events: u64,
+    /// Places with damage, which were passed over.
+    pub damaged: u64,
+    /// Bytes that a crash tore off.
+    pub torn: u64,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// What was odd.
+    pub remarks: Vec<String>,
 }
 
 /// A source of the directory.

@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::admin::api::{Lists, Reply, Request, Status, Storms};
+use crate::admin::api::{Journal, Lists, Reply, Request, Status, Storms};
 use crate::admin::client;
 use crate::config::{Config, DEFAULT_PATH};
 
@@ -113,12 +113,46 @@ fn status_text(status: &Status) -> String {
             table.bytes / 1024
         ));
     }
+    lines.extend(journal_lines(&status.journal));
     if status.memory_only {
         lines.push(
             "memory      storms, known authors and conversations are forgotten at a restart".to_owned(),
         );
     }
     lines.join("\n") + "\n"
+}
+
+fn journal_lines(journal: &Journal) -> Vec<String> {
+    let mut lines = Vec::new();
+    let folder = journal.folder.as_deref().unwrap_or("none");
+    match (&journal.why, &journal.since) {
+        (Some(why), Some(since)) => {
+            lines.push(format!("journal     DEGRADED since {since}: {why}"));
+            lines.push(
+                "            mail is judged as ever; what is learnt now may be lost at a restart".to_owned(),
+            );
+        }
+        _ => lines.push(format!("journal     {}: {folder}", journal.state)),
+    }
+    if journal.folder.is_some() {
+        lines.push(format!(
+            "            {} events written, {} waiting ({} ms), {} dropped; {} segments, {} KiB; checkpoint {}",
+            journal.written,
+            journal.waiting,
+            journal.lag_ms,
+            journal.dropped,
+            journal.segments,
+            journal.bytes / 1024,
+            journal.checkpoint.as_deref().unwrap_or("not since the start"),
+        ));
+        let recalled = &journal.recalled;
+        lines.push(format!(
+            "            read at the start: {} records in {} ms, {} places damaged, {} bytes torn off",
+            recalled.records, recalled.took_ms, recalled.damaged, recalled.torn
+        ));
+        lines.extend(recalled.remarks.iter().map(|remark| format!("            {remark}")));
+    }
+    lines
 }
 
 fn lists_text(lists: &Lists) -> String {

@@ -15,6 +15,7 @@ use super::{
     Watch,
 };
 use crate::directory::settings::DirectorySettings;
+use crate::journal::settings::JournalSettings;
 use crate::mail::address::AddressRules;
 use crate::storm::limits::{LimitSettings, Rate};
 
@@ -104,6 +105,7 @@ fn config(notes: &Notes, mut root: Section<'_, '_>, place: &Place<'_>) -> Config
         log: log(root.section("log")),
         admin: admin(root.section("admin")),
         state: state(root.section("state")),
+        journal: journal(root.section("journal")),
     };
     lists(notes, root.take("list"), place, &mut config);
     root.finish();
@@ -345,6 +347,16 @@ fn state(mut section: Section<'_, '_>) -> State {
     set(&mut state.node, section.text("node", "1 to 63 letters, digits, `-`, `_` and `.`", value::name));
     section.finish();
     state
+}
+
+fn journal(mut section: Section<'_, '_>) -> JournalSettings {
+    let mut journal = JournalSettings::default();
+    set(&mut journal.enabled, section.flag("enabled"));
+    journal.directory = section.text("directory", "an absolute path", value::absolute_path);
+    set(&mut journal.retention, section.duration("retention", days(1)..=days(365)));
+    set(&mut journal.size_mib, section.count("size_mib", 64..=1 << 20));
+    section.finish();
+    journal
 }
 
 #[cfg(test)]

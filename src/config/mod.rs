@@ -31,6 +31,7 @@ pub use self::diagnostic::{Diagnostic, Report, Severity, did_you_mean, line_colu
 pub use self::policies::Policies;
 pub use self::value::show_duration;
 use crate::directory::settings::DirectorySettings;
+use crate::journal::settings::JournalSettings;
 use crate::mail::address::AddressRules;
 use crate::storm::limits::LimitSettings;
 
@@ -67,6 +68,8 @@ pub struct Config {
     pub admin: Admin,
     /// What outlives a restart.
     pub state: State,
+    /// The memory that outlives a restart.
+    pub journal: JournalSettings,
 }
 
 /// Where and how Postfix is served.
@@ -251,7 +254,8 @@ impl Default for Admin {
 /// What outlives a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Holds the key (`key`) and the flag that turns enforcement off (`observe-only`).
+    /// Holds the key (`key`), the flag that turns enforcement off (`observe-only`), and the journal unless that has a
+    /// place of its own.
     pub directory: PathBuf,
     /// This machine's name in events; [`Config::load`] fills in the host's name where the file gives none.
     pub node: String,
@@ -292,6 +296,11 @@ impl Config {
         Ok((config, report))
     }
 
+    /// The journal's folder.
+    pub fn journal_folder(&self) -> PathBuf {
+        self.journal.directory.clone().unwrap_or_else(|| self.state.directory.join("journal"))
+    }
+
     /// The operators' socket and the state folder, of a file that may have mistakes elsewhere. None where it
     /// cannot be read, or has a mistake there.
     pub fn whereabouts(path: &Path) -> Option<(Admin, State)> {
@@ -323,6 +332,7 @@ impl Config {
             ("admin.users", admin.users != new.admin.users),
             ("state.directory", self.state.directory != new.state.directory),
             ("state.node", self.state.node != new.state.node),
+            ("journal", self.journal != new.journal),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }

@@ -64,7 +64,8 @@ impl Daemon {
                 })
                 .collect(),
             tables: self.tables(),
-            memory_only: true,
+            memory_only: !shared.memory.is_kept(),
+            journal: shared.memory.info(now),
         }
     }
 

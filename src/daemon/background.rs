@@ -40,5 +40,6 @@ impl Background {
         self.workers.stop_accepting();
         self.daemon.shared.stop_sessions();
         self.workers.join();
+        self.daemon.shared.memory.close();
     }
 }

@@ -291,11 +291,12 @@ impl Filter for Handler {
     fn end_of_message(&mut self, macros: &Macros, changes: &mut Changes<'_>) -> FinalReply {
         self.unfinished = false;
         let queue_id = String::from_utf8_lossy(macros.queue_id().unwrap_or_default()).into_owned();
-        let Some(decision) = self.judge(&queue_id) else {
+        let Some(mut decision) = self.judge(&queue_id) else {
             return self.fail_open(&queue_id, "the judgement panicked");
         };
         // First, whatever comes: a storm is announced once, by the message that declared it.
         self.shared.publish(&decision.events);
+        self.shared.memory.keep_judged(std::mem::take(&mut decision.record));
         match self.carry_out(&decision, &queue_id, changes) {
             Some(reply) => {
                 self.report(&decision, &queue_id);

@@ -8,6 +8,7 @@ mod answer;
 pub mod background;
 pub mod connection;
 pub mod listen;
+mod memory;
 pub mod shared;
 pub mod site;
 mod storms;
@@ -87,9 +88,9 @@ impl Daemon {
         let directory = Directory::load(config.directory.clone(), config.addresses.clone(), now);
         let snapshot = Arc::clone(directory.snapshot());
         site::report_sources(&snapshot);
-        let listeners = listen::open(&config.listen)?;
+        let key = site::key(&config);
         let engine = Engine::new(
-            site::random(),
+            site::engine_secret(&key),
             site::capacity(&config),
             site::parts(&config, snapshot),
             site::policy(&config),
@@ -97,11 +98,16 @@ impl Daemon {
         )?;
         let observe_flag = site::observe_flag(&config);
         engine.set_observing(observe_flag.exists());
-        let marker = Marker::new(&site::key(&config), &config.state.node);
+        let marker = Marker::new(&key, &config.state.node);
+        // What was known comes first: nobody is judged, and nobody connects, before it is there.
+        let recalled = memory::recall(&config, &engine, now);
+        let listeners = listen::open(&config.listen)?;
         let shared =
             Shared::new(engine, clock, marker, site::patience(&config), config.listen.max_connections);
+        let shared = Arc::new(shared);
+        recalled.go_on(&config, &shared);
         let daemon = Self {
-            shared: Arc::new(shared),
+            shared,
             listening: listeners.iter().map(|listener| listener.name().to_owned()).collect(),
             config_path,
             observe_flag,

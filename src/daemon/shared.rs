@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use super::connection::Patience;
+use super::memory::Memory;
 use super::storms::StormBook;
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -35,6 +36,8 @@ pub struct Shared {
     pub ledger: Ledger,
     /// Storms, open and past.
     pub storms: StormBook,
+    /// What outlives the process.
+    pub memory: Memory,
     /// What was counted.
     pub counters: Counters,
     /// Limits the lines about single messages.
@@ -64,6 +67,7 @@ impl Shared {
             marker,
             ledger: Ledger::default(),
             storms: StormBook::new(PAST_STORMS),
+            memory: Memory::default(),
             counters: Counters::default(),
             verdict_lines: Gate::new(VERDICT_LINES_A_MINUTE),
             peer_lines: Gate::new(VERDICT_LINES_A_MINUTE),
@@ -110,6 +114,9 @@ impl Shared {
     pub fn publish(&self, events: &[Event]) {
         for event in events {
             self.storms.apply(event);
+            if let Some(record) = self.engine.record_of(event) {
+                self.memory.keep_at_once(record);
+            }
             match event {
                 Event::StormStarted {
                     storm,
@@ -137,6 +144,11 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Makes an author known to a list: mail of his was released.
+    pub fn make_known(&self, list: &str, author: &str) {
+        self.memory.keep(self.engine.make_known(list, author, self.clock.now()));
     }
 
     /// Once a tick: what was kept out of the log, as sums.

@@ -5,6 +5,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 use tracing::warn;
 
 use super::connection::Patience;
@@ -86,12 +88,21 @@ pub fn key(config: &Config) -> [u8; 32] {
         Err(error) => {
             warn!(
                 path = %path.display(), %error,
-                "no key for the header of held mail: one is made up until the next restart; \
+                "no key for the header of held mail and for the journal: one is made up until the next restart; \
                  create the directory and let becalm write there"
             );
             random()
         }
     }
+}
+
+/// The secret of the engine's hashes: the same as long as the site's key is, so that what was learnt before a
+/// restart still means something after it. Nobody who sees a mark of that key, or the journal, learns either.
+pub fn engine_secret(key: &[u8; 32]) -> [u8; 16] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(b"becalm: hashes of the engine");
+    let bytes = mac.finalize().into_bytes();
+    std::array::from_fn(|index| bytes.get(index).copied().unwrap_or_default())
 }
 
 /// Random bytes from the system.

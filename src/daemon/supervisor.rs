@@ -143,6 +143,8 @@ impl Daemon {
             .set_world(site::parts(&new, snapshot), site::policy(&new), now)
             .map_err(|error| format!("[limits]: {error}"))?;
         self.shared.set_limits(site::patience(&new), new.listen.max_connections);
+        // The history of lists that are new begins now.
+        self.shared.memory.checkpoint_soon();
         self.standing().config = new;
         Ok(())
     }
@@ -158,7 +160,10 @@ impl Daemon {
             let lists = snapshot.lists().len();
             let config = daemon.standing().config.clone();
             match daemon.shared.engine.set_world(site::parts(&config, snapshot), site::policy(&config), now) {
-                Ok(()) => info!(lists, "the directory changed"),
+                Ok(()) => {
+                    daemon.shared.memory.checkpoint_soon();
+                    info!(lists, "the directory changed");
+                }
                 Err(error) => error!(%error, "the directory changed, but cannot be taken over"),
             }
         });
@@ -215,6 +220,11 @@ impl Daemon {
         if let Err(panic) = spawn_blocking(move || workers.join()).await {
             error!(%panic, "waiting for the workers failed");
         }
+        let shared = Arc::clone(&self.shared);
+        let flushed = spawn_blocking(move || shared.memory.close()).await;
+        if !flushed.unwrap_or(false) {
+            warn!("the journal could not be written to its end; the last events are lost");
+        }
         info!("stopped");
     }
 }
@@ -235,6 +245,9 @@ struct Signals {
     reload: Signal,
     terminate: Signal,
     interrupt: Signal,
+    /// Held, never waited for: without it a file that grows beyond a limit (`LimitFSIZE=`) would end the process
+    /// where it should fail the write.
+    _file_too_large: Signal,
 }
 
 impl Signals {
@@ -243,6 +256,7 @@ impl Signals {
             reload: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            _file_too_large: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 }

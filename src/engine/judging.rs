@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::keys::Role;
+use super::keys::{Keys, Role};
+use super::remember::{exempt_share, note_verdict, share, trigger_name};
 use super::thread::{Thread, Traces};
 use super::transaction::Transaction;
 use super::verdict::{self, Action, ListVerdict};
@@ -13,37 +14,36 @@ use super::world::{WatchedList, World};
 use super::{Decision, Engine, Kind, Reason, name_storm, storm_name};
 use crate::directory::snapshot::ListId;
 use crate::journal::event::Event;
+use crate::journal::record::Judged;
 use crate::mail::AuthorAddress;
-use crate::storm::detector::{
-    Author, Conversation, Judgement, ListShare, Outcome, Post, Transition, Trigger,
-};
+use crate::storm::detector::{Author, Conversation, Judgement, ListShare, Outcome, Post, Transition};
 use crate::storm::policy::{Mode, Thresholds};
 use crate::time::Timestamp;
 use crate::window::AuthorTag;
 
 /// A message that comes again within this time is a retry or a re-injection, not another attempt, and gets the
 /// same verdict. No longer than a useful delay, so that a deferred message is judged anew when it returns.
-const RETRY_MEMORY: Duration = Duration::from_secs(10 * 60);
+pub(super) const RETRY_MEMORY: Duration = Duration::from_secs(10 * 60);
 
 /// For so long a message that comes again is known to have been counted: as long as servers try (Postfix's
 /// `maximal_queue_lifetime`, five days).
-const COUNTED_MEMORY: Duration = Duration::from_secs(5 * 86_400);
+pub(super) const COUNTED_MEMORY: Duration = Duration::from_secs(5 * 86_400);
 
 /// What the earlier parts of a message came to.
 #[derive(Clone, Copy)]
 pub(super) struct PartMemo {
-    audience: u64,
-    worst: Judgement,
+    pub audience: u64,
+    pub worst: Judgement,
     /// The list that was worst off; 0: none.
-    list: u64,
+    pub list: u64,
 }
 
 /// What a message came to that may come again.
 #[derive(Clone, Copy)]
 pub(super) struct RetryMemo {
-    judgement: Judgement,
+    pub judgement: Judgement,
     /// It was stopped by a rate limit, and charged to nobody.
-    limited: bool,
+    pub limited: bool,
 }
 
 /// One list's share of a message, as the detector saw it.
@@ -117,16 +117,19 @@ impl Engine {
     ) -> Decision {
         let facts = self.facts(tx, queue_id);
         let lists = tx.distinct_lists();
+        let mut decision = Decision::accept(tx, &facts, &lists);
+        decision.record = judged(tx, &facts, &lists, now);
         if tx.world.exempt.covers(tx.client, facts.user.as_deref()) {
             for list in &lists {
                 let known = self.keys.combine(Role::Known, &[list.key, facts.author_key]);
-                self.detector.make_known(known, now, &list.policy.thresholds);
-                self.threads.join(&facts.traces, list.key, facts.fallback, &self.keys, now);
+                self.detector.make_known(known, now, list.policy.thresholds.known_for);
+                let thread = self.threads.join(&facts.traces, list.key, facts.fallback, &self.keys, now);
+                decision.record.shares.push(exempt_share(list, thread));
             }
-            return Decision { reason: Reason::Exempt, ..Decision::accept(tx, &facts, &lists) };
+            decision.reason = Reason::Exempt;
+            return decision;
         }
 
-        let mut decision = Decision::accept(tx, &facts, &lists);
         let weighed = self.weigh(tx, &facts, &lists, now);
         decision.audience = weighed.audience;
         let mut verdicts: SmallVec<[ListVerdict; 2]> = SmallVec::new();
@@ -142,7 +145,7 @@ impl Engine {
         }
         self.conclude(tx, &facts, &verdicts, &weighed, now, &mut decision);
         let limited = matches!(decision.reason, Reason::Limit(_));
-        self.remember(tx, &facts, &weighed, &verdicts, limited, now);
+        self.remember(tx, &facts, &weighed, &verdicts, limited, now, &mut decision);
         decision
     }
 
@@ -247,6 +250,7 @@ impl Engine {
             outcome: &outcome,
             thresholds,
         });
+        decision.record.shares.push(share(list.key, thread, &post, &outcome, thresholds));
         for change in [outcome.ended, outcome.started].into_iter().flatten() {
             decision.events.extend(self.event(change, Some(list), Some((&outcome, &post)), now));
         }
@@ -287,6 +291,7 @@ impl Engine {
         let thresholds = &tx.world.default_policy.thresholds;
         let outcome = self.detector.observe(&post, thresholds);
         tell(&Share { list: None, author: facts.author_key, post: &post, outcome: &outcome, thresholds });
+        decision.record.shares.push(share(0, thread, &post, &outcome, thresholds));
         if let Some(started) = outcome.started {
             decision.events.extend(self.event(started, None, Some((&outcome, &post)), now));
         }
@@ -307,6 +312,10 @@ impl Engine {
         tx.lists.is_empty() && few && weighed.earlier.is_none()
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what the message is, what came of it, and where it is noted"
+    )]
     fn remember(
         &self,
         tx: &Transaction,
@@ -315,16 +324,19 @@ impl Engine {
         verdicts: &[ListVerdict],
         limited: bool,
         now: Timestamp,
+        decision: &mut Decision,
     ) {
         let Some(parts_key) = self.parts_key(facts) else { return };
         if !weighed.repeated || (weighed.limited && !limited) {
             for verdict in verdicts {
-                let last = match &verdict.list {
-                    Some(list) if !tx.lists.is_empty() => list.key,
-                    _ => tx.digest,
+                let list = match &verdict.list {
+                    Some(list) if !tx.lists.is_empty() => Some(list.key),
+                    _ => None,
                 };
-                if let Some(key) = self.retry_key(facts, last) {
-                    self.retries.put(key, RetryMemo { judgement: verdict.judgement, limited }, now);
+                if let Some(key) = self.retry_key(facts, list.unwrap_or(tx.digest)) {
+                    let memo = RetryMemo { judgement: verdict.judgement, limited };
+                    self.retries.put(key, memo, now);
+                    note_verdict(&mut decision.record, list.unwrap_or(0), memo);
                 }
             }
         }
@@ -343,6 +355,7 @@ impl Engine {
             }
         }
         self.parts.put(parts_key, memo, now);
+        decision.record.parts = Some(memo.into());
     }
 
     /// Turns the verdicts into an action, and charges the rate limits for what passes.
@@ -447,12 +460,35 @@ impl Engine {
 
     fn parts_key(&self, facts: &Facts) -> Option<u64> {
         let id = facts.traces.message_id?;
-        Some(self.keys.combine(Role::Parts, &[id, facts.author_key]))
+        Some(parts_key(&self.keys, id, facts.author_key))
     }
 
     fn retry_key(&self, facts: &Facts, last: u64) -> Option<u64> {
         let id = facts.traces.message_id?;
-        Some(self.keys.combine(Role::Retry, &[id, facts.author_key, last]))
+        Some(retry_key(&self.keys, id, facts.author_key, last))
+    }
+}
+
+pub(super) fn parts_key(keys: &Keys, message: u64, author: u64) -> u64 {
+    keys.combine(Role::Parts, &[message, author])
+}
+
+/// `last`: the list, or the set of recipients where none is named.
+pub(super) fn retry_key(keys: &Keys, message: u64, author: u64, last: u64) -> u64 {
+    keys.combine(Role::Retry, &[message, author, last])
+}
+
+/// What is kept of a message beside what it writes for each list.
+fn judged(tx: &Transaction, facts: &Facts, lists: &[Arc<WatchedList>], now: Timestamp) -> Judged {
+    let watched = !lists.is_empty() || tx.recipients >= tx.world.watch.many_recipients;
+    Judged {
+        at: now,
+        author: facts.author_key,
+        message: facts.traces.message_id.unwrap_or_default(),
+        origin: if watched { tx.origin_key } else { 0 },
+        digest: tx.digest,
+        ids: facts.traces.others().collect(),
+        ..Judged::default()
     }
 }
 
@@ -471,6 +507,7 @@ impl Decision {
             wants_receipts: facts.wants_receipts,
             enforced: lists.iter().any(|list| list.policy.mode != Mode::Observe && !list.policy.never_hold),
             events: SmallVec::new(),
+            record: Judged::default(),
         }
     }
 }
@@ -492,13 +529,4 @@ fn audience<'a>(world: &World, lists: impl Iterator<Item = &'a Arc<WatchedList>>
 
 fn both_suspicions(a: Judgement, b: Judgement) -> bool {
     matches!((a, b), (Judgement::Suspicion { .. }, Judgement::Suspicion { .. }))
-}
-
-fn trigger_name(trigger: Trigger) -> &'static str {
-    match trigger {
-        Trigger::ConversationNewcomers => "conversation_newcomers",
-        Trigger::ConversationAuthors => "conversation_authors",
-        Trigger::ListNewcomers => "list_newcomers",
-        Trigger::Rekindled => "rekindled",
-    }
 }

@@ -33,6 +33,8 @@ pub enum Role {
     Retry,
     /// A client with an envelope sender.
     Origin,
+    /// Nothing but the key itself.
+    Check,
 }
 
 impl Keys {

@@ -10,8 +10,10 @@
 //!                          header … ─▶ judge ─▶ Decision: action, events
 //! ```
 
+mod image;
 mod judging;
 mod keys;
+mod remember;
 mod spellings;
 mod thread;
 mod transaction;
@@ -37,6 +39,7 @@ pub use world::{Exempt, Parts, StateRegistry, Watch, WatchedList, World};
 
 use crate::directory::snapshot::List;
 use crate::journal::event::Event;
+use crate::journal::record::{self, Judged, Known, Record};
 use crate::mail::AddressBuf;
 use crate::storm::detector::Detector;
 use crate::storm::limits::{Exceeded, RateError};
@@ -115,6 +118,8 @@ pub struct Decision {
     pub enforced: bool,
     /// What happened on the way.
     pub events: SmallVec<[Event; 2]>,
+    /// What the message wrote: to be kept, unless it is empty.
+    pub record: Judged,
 }
 
 /// What sort of message it is.
@@ -257,15 +262,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes an author known to a list: mail of his was released, or is known from earlier days.
-    pub fn make_known(&self, list: &str, author: &str, at: Timestamp) {
+    /// Makes an author known to a list: mail of his was released, or is known from earlier days. Returns what is to
+    /// be kept of it.
+    pub fn make_known(&self, list: &str, author: &str, at: Timestamp) -> Record {
         let author = self.keys.bytes(Role::Author, author.as_bytes());
         let list_key = self.keys.bytes(Role::Recipient, list.as_bytes());
         let known = self.keys.combine(Role::Known, &[list_key, author]);
         let world = self.world.load();
         let listed = world.list_by_key(list_key);
         let policy = listed.as_ref().map_or(&world.default_policy, |list| &list.policy);
-        self.detector.make_known(known, at, &policy.thresholds);
+        self.detector.make_known(known, at, policy.thresholds.known_for);
+        let known_for = record::minutes(policy.thresholds.known_for);
+        Record::Known(Known { key: known, at, known_for })
     }
 
     /// Everything at once to observe (or back): judged and reported, nothing touched.

@@ -14,6 +14,7 @@ mod absurd;
 mod audience;
 mod conversations;
 mod limits;
+mod memory;
 mod people;
 mod storms;
 mod unknown_lists;

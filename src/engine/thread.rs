@@ -40,6 +40,11 @@ impl Traces {
             subject: subject.base.into_bytes(),
         }
     }
+
+    /// The ids that belong to its thread, beside its own.
+    pub fn others(&self) -> impl Iterator<Item = u64> {
+        self.parents.iter().chain(&self.thread_index).copied()
+    }
 }
 
 /// A thread, before it is told apart by list.
@@ -47,6 +52,8 @@ impl Traces {
 pub(super) struct Thread {
     pub key: u64,
     pub reply: bool,
+    /// The key of its subject on the list.
+    pub subject: Option<u64>,
 }
 
 /// The memory of ids and subjects: bounded, the oldest goes first.
@@ -68,15 +75,29 @@ impl Threads {
             .then(|| keys.combine(Role::Subject, &[list_key, keys.bytes(Role::Subject, &traces.subject)]));
         let thread = self.find(traces, subject_key, fallback, now);
 
-        let ids = traces.message_id.iter().chain(&traces.parents).chain(&traces.thread_index);
+        self.note(traces.message_id.into_iter().chain(traces.others()), subject_key, thread.key, now);
+        Thread { subject: subject_key, ..thread }
+    }
+
+    /// Remembers every trace of a message: its ids, and its subject on the list it went to.
+    pub fn note(&self, ids: impl Iterator<Item = u64>, subject: Option<u64>, thread: u64, at: Timestamp) {
         for id in ids {
             // What is known stays where it is: a message never moves another's conversation.
-            self.0.update(*id, now, ID_MEMORY, |known| known.unwrap_or(thread.key));
+            self.0.update(id, at, ID_MEMORY, |known| known.unwrap_or(thread));
         }
-        if let Some(subject) = subject_key {
-            self.0.update(subject, now, SUBJECT_MEMORY, |known| known.unwrap_or(thread.key));
+        if let Some(subject) = subject {
+            self.0.update(subject, at, SUBJECT_MEMORY, |known| known.unwrap_or(thread));
         }
-        thread
+    }
+
+    /// Shows everything that is remembered: key, time and thread.
+    pub fn each(&self, now: Timestamp, show: impl FnMut(u64, Timestamp, u64)) {
+        self.0.each(now, ID_MEMORY, show);
+    }
+
+    /// Puts back what was remembered at some time.
+    pub fn put_back(&self, key: u64, thread: u64, at: Timestamp) {
+        self.0.put_back(key, thread, at);
     }
 
     fn find(&self, traces: &Traces, subject_key: Option<u64>, fallback: u64, now: Timestamp) -> Thread {
@@ -87,16 +108,16 @@ impl Threads {
         let own = traces.message_id.unwrap_or(fallback);
         if let Some(key) = joined {
             // A first message finds its own Thread-Index: on its second list, in its second part.
-            return Thread { key, reply: replies || key != own };
+            return Thread { key, reply: replies || key != own, subject: None };
         }
         if !replies {
-            return Thread { key: own, reply: false };
+            return Thread { key: own, reply: false, subject: None };
         }
         let by_subject = subject_key
             .filter(|_| traces.replies_by_subject)
             .and_then(|subject| self.0.get(subject, now, SUBJECT_MEMORY));
         // An answer to something unseen: the oldest id it names stands for it, or else its subject.
         let unseen = traces.parents.last().copied().or(traces.thread_index).or(subject_key);
-        Thread { key: by_subject.or(unseen).unwrap_or(fallback), reply: true }
+        Thread { key: by_subject.or(unseen).unwrap_or(fallback), reply: true, subject: None }
     }
 }

@@ -21,6 +21,9 @@ use crate::time::Timestamp;
 /// they share the pattern's state, which errs on the side of caution.
 const MAX_PATTERN_LISTS: usize = 10_000;
 
+/// Lists that no world names and that are remembered all the same; about 1 KB each.
+const MAX_ABSENT_LISTS: usize = 10_000;
+
 /// Authors whose rate is kept at a time; 32 bytes each, taken only if authors are limited.
 const LIMITED_AUTHORS: usize = 65_536;
 
@@ -93,24 +96,31 @@ pub struct Watch {
     pub unknown_list_window: std::time::Duration,
 }
 
-/// The states of all lists, by address, across worlds.
+/// The states of all lists, by the keys of their addresses, across worlds.
 #[derive(Default)]
-pub struct StateRegistry(Mutex<HashMap<String, Arc<ListState>>>);
+pub struct StateRegistry(Mutex<HashMap<u64, Arc<ListState>, BuildHasherDefault<KeyHasher>>>);
 
 impl StateRegistry {
-    fn state(&self, address: &str, now: Timestamp) -> Arc<ListState> {
+    /// The state of a list; a new one, seen first at `now`, if nothing is known of it.
+    pub(super) fn state(&self, key: u64, now: Timestamp) -> Arc<ListState> {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(state) = states.get(address) {
-            return Arc::clone(state);
-        }
-        let state = Arc::new(ListState::new(now));
-        states.insert(address.to_owned(), Arc::clone(&state));
-        state
+        Arc::clone(states.entry(key).or_insert_with(|| Arc::new(ListState::new(now))))
     }
 
-    /// Forgets lists that no world names, once they are calm.
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<(u64, Arc<ListState>)> {
+        let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        states.iter().map(|(key, state)| (*key, Arc::clone(state))).collect()
+    }
+
+    /// Forgets lists that no world names, once they are calm; not before there are many of them, since a source
+    /// that cannot be read for a while must not cost its lists their history.
     fn prune(&self, now: Timestamp) {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let absent = states.values().filter(|state| Arc::strong_count(state) == 1).count();
+        if absent <= MAX_ABSENT_LISTS {
+            return;
+        }
         states.retain(|_, state| Arc::strong_count(state) > 1 || state.phase(now) != Phase::Calm);
     }
 }
@@ -159,7 +169,7 @@ impl World {
                 key,
                 members: list.members,
                 policy: policy(list),
-                state: states.state(&list.address, now),
+                state: states.state(key, now),
                 by_pattern: false,
             }));
         }
@@ -273,7 +283,7 @@ impl World {
             return Arc::clone(pattern);
         }
         let address = String::from_utf8_lossy(address).into_owned();
-        let state = self.states.state(&address, now);
+        let state = self.states.state(key, now);
         let list = Arc::new(matched(pattern, key, address, state));
         Arc::clone(&self.pattern_lists.entry(key).or_insert(list))
     }

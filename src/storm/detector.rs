@@ -3,7 +3,11 @@
 //! A storm is many people who do not usually write to a list and suddenly do, weighed in copies. The order of
 //! the checks below is the rule; each step is a function of its own, in that order.
 
+mod apply;
+
 use std::time::Duration;
+
+pub use apply::{Past, Writes};
 
 use super::policy::Thresholds;
 use super::state::{LIST_TAG, ListState, Phase};
@@ -116,6 +120,8 @@ pub struct Outcome {
     pub conversation: Tally,
     /// The list's counts of newcomers, this post included.
     pub list: Tally,
+    /// What it left behind.
+    pub writes: Writes,
 }
 
 /// The limits that a message of a given cost meets.
@@ -171,8 +177,8 @@ impl Detector {
     }
 
     /// Makes an author known from `now` on: he is exempt, or his mail was released.
-    pub fn make_known(&self, known_key: u64, now: Timestamp, t: &Thresholds) {
-        self.known.record(known_key, now, t.known_for);
+    pub fn make_known(&self, known_key: u64, now: Timestamp, known_for: Duration) {
+        self.known.record(known_key, now, known_for);
     }
 
     /// Lets time pass for a list: a storm can end without mail.
@@ -196,11 +202,13 @@ impl Detector {
         let mut outcome = Outcome::pass();
         if post.automatic {
             outcome.judgement = judge_automatic(post, list, t);
+            outcome.writes.automatic = true;
             return outcome;
         }
         outcome.ended = self.tick(state, now, t);
         if post.part {
             outcome.judgement = self.judge_again(post, list, t);
+            outcome.writes.known = outcome.judgement == Judgement::Pass;
             return outcome;
         }
 
@@ -208,9 +216,10 @@ impl Detector {
         outcome.newcomer = !self.known.known(post.author.known_key, now, t.known_after, t.known_for);
         let slot = self.conversations.slot(post.conversation.key, now);
         let counts = Counts {
-            conversation: count_in_conversation(slot.as_ref(), post, outcome.newcomer, t.window),
+            conversation: count_in_conversation(slot.as_ref(), post, &mut outcome, t.window),
             list: count_on_list(post, state, outcome.newcomer, t.window),
         };
+        outcome.writes.on_list = outcome.newcomer;
         outcome.conversation = counts.conversation;
         outcome.list = counts.list;
 
@@ -241,7 +250,8 @@ impl Detector {
         if in_storm {
             let closed = is_closed(&situation, trigger, &counts, &scopes);
             if closed && let Some(slot) = slot.as_ref() {
-                slot.close_until(now.after(t.cooling));
+                outcome.writes.closed_until = now.after(t.cooling);
+                slot.close_until(outcome.writes.closed_until);
             }
             outcome.judgement = judge_in_storm(&situation, closed);
         } else {
@@ -252,8 +262,14 @@ impl Detector {
             Judgement::Pass => self.known.record(post.author.known_key, now, t.known_for),
             Judgement::Suspicion { .. } | Judgement::Automatic => {}
         }
+        outcome.writes.attempt = outcome.judgement == Judgement::Storm;
+        outcome.writes.known = outcome.judgement == Judgement::Pass;
         if in_storm {
             state.count(outcome.judgement != Judgement::Pass, post.audience);
+            if let Phase::Storm { since } = state.phase(now) {
+                outcome.writes.storm = since;
+                outcome.writes.figures = state.figures();
+            }
         }
         outcome
     }
@@ -288,19 +304,21 @@ impl Detector {
         }
         outcome.newcomer = !self.known.known(post.author.known_key, now, t.known_after, t.known_for);
         let Some(slot) = self.conversations.slot(post.conversation.key, now) else { return outcome };
-        let tally = count_in_conversation(Some(&slot), post, outcome.newcomer, t.window);
+        let tally = count_in_conversation(Some(&slot), post, &mut outcome, t.window);
         outcome.conversation = tally;
         let scope = Scope::conversation(t, post.audience);
         let closed = slot.closed_until() > now;
         let tripped = post.conversation.reply && (tally.newcomers >= scope.storm || tally.authors >= t.max);
         outcome.judgement = if tripped || (closed && post.conversation.reply) {
             // As on a list, the end is when the last attempt is older than `quiet`, not just as old.
-            slot.close_until(now.after(t.quiet.saturating_add(Duration::from_millis(1))));
+            outcome.writes.closed_until = now.after(t.quiet.saturating_add(Duration::from_millis(1)));
+            slot.close_until(outcome.writes.closed_until);
             Judgement::Storm
         } else if post.conversation.reply && outcome.newcomer && too_many(&tally, scope.pass) {
             Judgement::Suspicion { until: now.after(t.delay) }
         } else {
             self.known.record(post.author.known_key, now, t.known_for);
+            outcome.writes.known = true;
             Judgement::Pass
         };
         if tripped && !closed {
@@ -324,6 +342,7 @@ impl Outcome {
             newcomer: false,
             conversation: Tally::default(),
             list: Tally::default(),
+            writes: Writes::default(),
         }
     }
 }
@@ -371,14 +390,17 @@ fn judge_automatic(post: &Post<'_>, list: ListShare<'_>, t: &Thresholds) -> Judg
 fn count_in_conversation(
     slot: Option<&Slot<'_>>,
     post: &Post<'_>,
-    newcomer: bool,
+    outcome: &mut Outcome,
     window: Duration,
 ) -> Tally {
     let Some(slot) = slot else { return Tally::default() };
     if !post.conversation.reply {
         slot.set_starter(post.author.tag);
+        outcome.writes.starter = true;
     }
     let counts = post.conversation.reply && !post.part && slot.starter() != Some(post.author.tag);
+    outcome.writes.in_conversation = counts;
+    let newcomer = outcome.newcomer;
     if counts { slot.record(entry(post, newcomer), post.now, window) } else { slot.tally(post.now, window) }
 }
 

@@ -1,6 +1,10 @@
 //! What is remembered of one list: its newcomers, its automatic mail, and whether a storm is open.
 
+mod join;
+
 use std::time::Duration;
+
+pub use join::StateImage;
 
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::Timestamp;
@@ -19,8 +23,10 @@ pub struct ListState {
     storm_since: AtomicU64,
     last_attempt: AtomicU64,
     cooling_until: AtomicU64,
+    /// The latest storm that has ended: what is heard of it, or of one before it, opens nothing any more.
+    ended: AtomicU64,
     /// When this list was first seen; its history begins here.
-    since: Timestamp,
+    since: AtomicU64,
     /// Of the present storm, or of the last one.
     tally: StormTally,
 }
@@ -32,6 +38,14 @@ struct StormTally {
     copies_held: AtomicU64,
     delivered: AtomicU64,
     copies_delivered: AtomicU64,
+}
+
+impl StormTally {
+    fn clear(&self) {
+        for cell in [&self.held, &self.copies_held, &self.delivered, &self.copies_delivered] {
+            cell.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Is the list calm, in a storm, or on guard after one?
@@ -76,14 +90,21 @@ impl ListState {
             storm_since: AtomicU64::new(0),
             last_attempt: AtomicU64::new(0),
             cooling_until: AtomicU64::new(0),
-            since,
+            ended: AtomicU64::new(0),
+            since: AtomicU64::new(since.as_millis()),
             tally: StormTally::default(),
         }
     }
 
-    /// When the list was first seen by this process.
+    /// When the list was first seen.
     pub fn since(&self) -> Timestamp {
-        self.since
+        // Relaxed, here and where it is set: it only ever moves back, and orders nothing.
+        Timestamp::from_millis(self.since.load(Ordering::Relaxed))
+    }
+
+    /// Until when the list is on guard after its last storm.
+    pub fn cooling_until(&self) -> Timestamp {
+        Timestamp::from_millis(self.cooling_until.load(Ordering::Acquire))
     }
 
     /// The phase as of `now`, as the last post or tick left it.
@@ -91,7 +112,7 @@ impl ListState {
         // Acquire: pairs with the release in `open` and `close`.
         match self.storm_since.load(Ordering::Acquire) {
             0 => {
-                let until = Timestamp::from_millis(self.cooling_until.load(Ordering::Acquire));
+                let until = self.cooling_until();
                 if until > now { Phase::Cooling { until } } else { Phase::Calm }
             }
             since => Phase::Storm { since: Timestamp::from_millis(since) },
@@ -119,16 +140,12 @@ impl ListState {
     pub(super) fn open(&self, now: Timestamp) -> bool {
         // Before the storm can be seen, or a tick might close it at once.
         self.remember_attempt(now);
+        // Later than any that has ended, whatever the clock says: a storm is known by when it began.
+        let since = now.as_millis().max(self.ended.load(Ordering::Acquire).saturating_add(1));
         // Release on success: who sees the storm sees its last attempt. 0 would mean "no storm".
-        let opened = self
-            .storm_since
-            .compare_exchange(0, now.as_millis().max(1), Ordering::AcqRel, Ordering::Acquire)
-            .is_ok();
+        let opened = self.storm_since.compare_exchange(0, since, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if opened {
-            let tally = &self.tally;
-            for cell in [&tally.held, &tally.copies_held, &tally.delivered, &tally.copies_delivered] {
-                cell.store(0, Ordering::Relaxed);
-            }
+            self.tally.clear();
         }
         opened
     }
@@ -149,6 +166,7 @@ impl ListState {
         let until = last.after(quiet).after(cooling);
         // Before the storm is closed, so that nobody sees the list calm in between.
         self.cooling_until.fetch_max(until.as_millis(), Ordering::AcqRel);
+        self.ended.fetch_max(since, Ordering::AcqRel);
         self.storm_since
             .compare_exchange(since, 0, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()

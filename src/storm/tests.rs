@@ -469,7 +469,7 @@ fn play(case: &Case, coverage: &mut Coverage) -> Result<(), TestCaseError> {
                 coverage.ended += u32::from(ended);
             }
             Step::MakeKnown(place, author) => {
-                subject.detector.make_known(known_key(*place, *author), now, &t);
+                subject.detector.make_known(known_key(*place, *author), now, t.known_for);
                 model.make_known(*place, *author, now, &t);
                 coverage.released += 1;
             }

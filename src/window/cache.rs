@@ -1,5 +1,7 @@
 //! A bounded map for the colder path.
 
+mod image;
+
 use std::array::from_fn;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -26,9 +26,15 @@ mod tests;
 mod word;
 
 pub use cache::{Cache, CacheStats};
+pub use cells::image::Entries;
 pub use cells::{CELLS, Ring};
 pub use recent::{Known, Recent, SetStats};
+pub use table::image::SlotImage;
 pub use table::{Slot, Table, TableStats};
+
+/// The layout of the words that images of rings, tables, [`Recent`] and [`Known`] hold (`words`, `slots`,
+/// `entries`). To be raised with every change to what their bits mean: an image of another layout is not put back.
+pub const LAYOUT: u8 = 1;
 
 /// Who wrote, as the counters remember it: 20 bits of a hash.
 ///

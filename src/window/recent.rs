@@ -1,5 +1,7 @@
 //! What was seen, and when: one word an entry, in sets of eight.
 
+mod image;
+
 use std::time::Duration;
 
 use super::sets::{Found, Sets};
@@ -214,6 +216,11 @@ fn known_tag(key: u64) -> u64 {
 
 fn is_known_as(word: u64, key: u64) -> bool {
     word & u64::from(u16::MAX) == known_tag(key)
+}
+
+/// Whether two words stand for the same key, as far as words tell.
+fn is_known_as_word(a: u64, b: u64) -> bool {
+    (a ^ b) & u64::from(u16::MAX) == 0
 }
 
 fn first(word: u64) -> u32 {

@@ -12,6 +12,8 @@
 //! than b and b more recent than a. This leans on the order of changes of each single word and on nothing else,
 //! so all accesses can be relaxed.
 
+mod image;
+
 use crate::sync::{AtomicU64, Ordering};
 
 /// Words of a set: 64 bytes.

@@ -6,6 +6,8 @@
 //! who is idle longest. A slot that is pinned has its time in the future: one compare-and-swap decides between
 //! who pins it and who would take it.
 
+pub(super) mod image;
+
 use std::hint::black_box;
 use std::time::Duration;
 

@@ -8,6 +8,8 @@ mod bench;
 mod directory;
 mod failures;
 mod harness;
+mod journal;
+mod kills;
 mod miltertest;
 mod operators;
 mod peers;

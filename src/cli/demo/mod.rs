@@ -70,7 +70,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 fn start_becalm(home: &Path, members: u64, clock: &Clock) -> anyhow::Result<Background> {
     let text = format!(
         "[listen]\nsockets = ['unix:{home}/becalm.sock']\nmode = '0666'\ngroup = ''\n\
-         [verdict]\nmode = 'hold'\n[state]\ndirectory = '{home}'\nnode = 'demo'\n\
+         [verdict]\nmode = 'hold'\n[state]\ndirectory = '{home}'\nnode = 'demo'\n[journal]\nenabled = false\n\
          [[list]]\naddress = '{LIST}'\nmembers = {members}\n",
         home = home.display()
     );
