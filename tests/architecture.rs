@@ -26,6 +26,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "replay",
             "postfix",
             "load",
+            "quarantine::helper",
             // `demo` plays Postfix's part.
             "milter",
         ],
@@ -80,6 +81,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("milter", &[]),
     ("directory", &["mail"]),
     ("quarantine", &[]),
+    // The root side of becalm: a process of its own.
+    ("quarantine::helper", &["account", "clock", "quarantine", "telemetry::gate"]),
     ("journal", &[]),
     ("telemetry", &[]),
     ("admin", &["telemetry::counters"]),
@@ -116,6 +119,9 @@ const PURE: &[&str] = &[
     "load::spread",
     "quarantine::ledger",
     "quarantine::mark",
+    "quarantine::protocol",
+    "quarantine::queue_file",
+    "quarantine::queue_id",
     "directory::content",
     "directory::parse",
     "directory::pattern",

@@ -6,6 +6,7 @@ pub mod check;
 pub mod config;
 mod demo;
 mod figures;
+mod helper;
 mod observe;
 mod replay;
 mod run;
@@ -46,6 +47,8 @@ pub enum Command {
     Lists(ask::AskArgs),
     /// Shows storms, and messages under suspicion with the time at which they would go.
     Storms(ask::AskArgs),
+    /// Acts upon Postfix's hold queue for the daemon; runs as root.
+    Helper(helper::HelperArgs),
     /// Puts everything to observe at once, or back.
     Observe(observe::ObserveArgs),
     /// Checks becalm's configuration and Postfix's: what is wrong, where, and the remedy.
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => ask::run(&args, &Request::Status {}),
         Command::Lists(args) => ask::run(&args, &Request::Lists {}),
         Command::Storms(args) => ask::run(&args, &Request::Storms {}),
+        Command::Helper(args) => helper::run(args),
         Command::Observe(args) => observe::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(&args),

@@ -183,6 +183,8 @@ impl Handler {
                 reason: decision.reason.name().to_owned(),
                 storm: decision.storm.clone().unwrap_or_default(),
                 at: self.shared.clock.now(),
+                copies: decision.audience,
+                until: decision.reason.until(),
             };
             changes.add_header(mark::HEADER.as_bytes(), self.shared.marker.value(&mark).as_bytes());
         }
@@ -235,10 +237,7 @@ impl Handler {
                 storm: decision.storm.clone(),
                 copies,
                 since: now,
-                until: match decision.reason {
-                    Reason::Suspicion { until } => Some(until),
-                    _ => None,
-                },
+                until: decision.reason.until(),
                 held: decision.action == Action::Hold,
             });
         }

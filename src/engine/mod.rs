@@ -160,6 +160,14 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// When a suspicion would be released; none for everything else.
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Suspicion { until } => Some(*until),
+            _ => None,
+        }
+    }
+
     /// For logs and counters.
     pub fn name(&self) -> &'static str {
         match self {

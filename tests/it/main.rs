@@ -8,6 +8,7 @@ mod bench;
 mod directory;
 mod failures;
 mod harness;
+mod helper;
 mod miltertest;
 mod operators;
 mod peers;
