@@ -119,6 +119,7 @@ const PURE: &[&str] = &[
     "load::spread",
     "quarantine::ledger",
     "quarantine::mark",
+    "quarantine::pace",
     "quarantine::protocol",
     "quarantine::queue_file",
     "quarantine::queue_id",

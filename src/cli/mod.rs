@@ -9,6 +9,7 @@ mod figures;
 mod helper;
 mod observe;
 mod replay;
+mod quarantine;
 mod run;
 
 use std::io::IsTerminal as _;
@@ -47,6 +48,8 @@ pub enum Command {
     Lists(ask::AskArgs),
     /// Shows storms, and messages under suspicion with the time at which they would go.
     Storms(ask::AskArgs),
+    /// Shows held mail, releases it, returns it to its senders.
+    Quarantine(quarantine::QuarantineArgs),
     /// Acts upon Postfix's hold queue for the daemon; runs as root.
     Helper(helper::HelperArgs),
     /// Puts everything to observe at once, or back.
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => ask::run(&args, &Request::Status {}),
         Command::Lists(args) => ask::run(&args, &Request::Lists {}),
         Command::Storms(args) => ask::run(&args, &Request::Storms {}),
+        Command::Quarantine(args) => quarantine::run(&args),
         Command::Helper(args) => helper::run(args),
         Command::Observe(args) => observe::run(&args),
         Command::Check(args) => check::run(&args),

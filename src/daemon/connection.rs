@@ -26,6 +26,9 @@ const READ_BYTES: usize = 32 * 1024;
 /// Buffers that grew beyond this for one large message are given back after it.
 const KEEP_BYTES: usize = 64 * 1024;
 
+/// What a client is told whose message cannot be held either.
+const HOLD_IS_FULL: &str = "Too many replies to this list; try again later";
+
 /// How long a session may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -239,6 +242,8 @@ impl Handler {
                 since: now,
                 until: decision.reason.until(),
                 held: decision.action == Action::Hold,
+                size: None,
+                trouble: None,
             });
         }
         if shared.verdict_lines.admits(now) {
@@ -290,11 +295,17 @@ impl Filter for Handler {
     fn end_of_message(&mut self, macros: &Macros, changes: &mut Changes<'_>) -> FinalReply {
         self.unfinished = false;
         let queue_id = String::from_utf8_lossy(macros.queue_id().unwrap_or_default()).into_owned();
-        let Some(decision) = self.judge(&queue_id) else {
+        let Some(mut decision) = self.judge(&queue_id) else {
             return self.fail_open(&queue_id, "the judgement panicked");
         };
         // First, whatever comes: a storm is announced once, by the message that declared it.
         self.shared.publish(&decision.events);
+        if decision.action == Action::Hold && self.shared.ledger.full().is_some() {
+            // Nothing is dropped: the sending server keeps it, and tries again.
+            self.shared.counters.hold_full.add_one();
+            decision.action = Action::Defer { text: HOLD_IS_FULL.to_owned() };
+            decision.would = decision.action.clone();
+        }
         match self.carry_out(&decision, &queue_id, changes) {
             Some(reply) => {
                 self.report(&decision, &queue_id);

@@ -5,8 +5,10 @@
 //! all.
 
 mod answer;
+mod audit;
 pub mod background;
 pub mod connection;
+mod keeper;
 pub mod listen;
 pub mod shared;
 pub mod site;
@@ -25,6 +27,8 @@ use crate::engine::Engine;
 use crate::quarantine::mark::Marker;
 use crate::storm::limits::RateError;
 use crate::time::Timestamp;
+use audit::Audit;
+use keeper::Keeper;
 use listen::{ListenError, Listener};
 use shared::Shared;
 
@@ -62,6 +66,8 @@ pub struct Daemon {
     observe_flag: PathBuf,
     started: Timestamp,
     standing: Mutex<Standing>,
+    keeper: Arc<Keeper>,
+    audit: Audit,
     /// Locked only by the supervisor, for as long as sources are read.
     directory: Mutex<Directory>,
 }
@@ -100,8 +106,11 @@ impl Daemon {
         let marker = Marker::new(&site::key(&config), &config.state.node);
         let shared =
             Shared::new(engine, clock, marker, site::patience(&config), config.listen.max_connections);
+        let shared = Arc::new(shared);
         let daemon = Self {
-            shared: Arc::new(shared),
+            keeper: Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone())),
+            audit: Audit::new(&config.state.directory),
+            shared,
             listening: listeners.iter().map(|listener| listener.name().to_owned()).collect(),
             config_path,
             observe_flag,

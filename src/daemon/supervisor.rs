@@ -12,6 +12,7 @@ use super::listen::{self, Listener};
 use super::workers::Workers;
 use super::{Daemon, StartError, site};
 use crate::account;
+use crate::admin::api::Request;
 use crate::admin::server::{self, Allowed};
 use crate::config::Config;
 use crate::directory::Outcome;
@@ -32,6 +33,7 @@ impl Daemon {
         let served = runtime.block_on(async {
             let mut signals = Signals::new().map_err(system("cannot listen for signals"))?;
             daemon.open_admin_socket()?;
+            daemon.keeper.start().map_err(system("cannot start the keeper of the quarantine"))?;
             let workers = Workers::start(threads, &listeners, &daemon.shared)
                 .map_err(system("cannot start the worker threads"))?;
             // Only the workers hold the sockets from here on: when they stop accepting, nobody listens.
@@ -39,6 +41,7 @@ impl Daemon {
             ready(&daemon);
             notify(sd_notify::NotifyState::Ready);
             daemon.supervise(&mut signals).await;
+            daemon.keeper.stop();
             notify(sd_notify::NotifyState::Stopping);
             daemon.drain(workers, &mut signals).await;
             Ok(())
@@ -143,6 +146,7 @@ impl Daemon {
             .set_world(site::parts(&new, snapshot), site::policy(&new), now)
             .map_err(|error| format!("[limits]: {error}"))?;
         self.shared.set_limits(site::patience(&new), new.listen.max_connections);
+        self.keeper.set(new.quarantine.clone());
         self.standing().config = new;
         Ok(())
     }
@@ -192,7 +196,15 @@ impl Daemon {
         let listener = tokio::net::UnixListener::from_std(listener)
             .map_err(|source| StartError::System { what: "cannot watch the admin socket", source })?;
         let daemon = Arc::clone(self);
-        tokio::spawn(server::serve(listener, allowed, move |request| daemon.answer(&request)));
+        tokio::spawn(server::serve(listener, allowed, move |request, peer| {
+            let daemon = Arc::clone(&daemon);
+            async move {
+                match request {
+                    Request::Act { act, ids } => daemon.operate(act, ids, peer).await,
+                    request => daemon.answer(&request),
+                }
+            }
+        }));
         Ok(())
     }
 

@@ -265,6 +265,11 @@ impl Engine {
         Ok(())
     }
 
+    /// The list that an address names, as it was sent.
+    pub fn list_named(&self, raw: &[u8], now: Timestamp) -> Option<Arc<WatchedList>> {
+        self.world.load().recipient(raw, &mut AddressBuf::new(), &self.keys, now)?.1
+    }
+
     /// Makes an author known to a list: mail of his was released, or is known from earlier days.
     pub fn make_known(&self, list: &str, author: &str, at: Timestamp) {
         let author = self.keys.bytes(Role::Author, author.as_bytes());

@@ -5,6 +5,7 @@ pub mod client;
 pub mod helper;
 pub mod ledger;
 pub mod mark;
+pub mod pace;
 pub mod protocol;
 pub mod queue_file;
 pub mod queue_id;

@@ -14,6 +14,7 @@ mod operators;
 mod peers;
 mod people;
 mod private_postfix;
+mod quarantine;
 mod reload;
 mod sessions;
 mod storms;
