@@ -171,7 +171,7 @@ pub struct QuarantineState {
 /// The helper, as the daemon last met it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HelperState {
-    /// `ok`, `down`, `none`, `busy`, `short queue ids`, `not asked yet`.
+    /// `ok`, `down`, `none` (there is to be none), `busy` (at its first act), `not asked yet`.
     pub state: String,
     /// Since when it is down, RFC 3339.
     pub since: Option<String>,

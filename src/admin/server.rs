@@ -13,6 +13,9 @@ use super::api::{MAX_REQUEST, Reply, Request};
 /// Operators and monitoring, not the public: more at a time is a mistake.
 const MAX_CONNECTIONS: usize = 32;
 
+/// For a request to arrive.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+
 /// For one request and its reply. Acts upon held mail wait for the helper, which has a minute at most.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -82,7 +85,8 @@ where
     let reply = if allowed.admits(peer.uid(), peer.gid()) {
         let mut line = Vec::new();
         let (reader, _) = stream.split();
-        BufReader::new(reader.take(MAX_REQUEST as u64)).read_until(b'\n', &mut line).await?;
+        let mut reader = BufReader::new(reader.take(MAX_REQUEST as u64));
+        tokio::time::timeout(REQUEST_PATIENCE, reader.read_until(b'\n', &mut line)).await??;
         match serde_json::from_slice::<Request>(&line) {
             Ok(request) => answer(request, Peer { user: peer.uid() }).await,
             Err(error) => Reply::Error { message: format!("not a request: {error}") },

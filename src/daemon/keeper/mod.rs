@@ -44,6 +44,8 @@ pub struct Keeper {
     /// Held for an act and what follows from it in the ledger: they agree for whoever comes next.
     link: Mutex<Link>,
     seen: Mutex<Seen>,
+    /// As it was when the link was last free.
+    helper: Mutex<Option<HelperState>>,
     stop: AtomicBool,
 }
 
@@ -81,6 +83,7 @@ impl Keeper {
             settings: Mutex::new(settings.clone()),
             link: Mutex::default(),
             seen: Mutex::default(),
+            helper: Mutex::default(),
             stop: AtomicBool::new(false),
         };
         keeper.set(settings);
@@ -112,10 +115,10 @@ impl Keeper {
         let seen = *lock(&self.seen);
         let ledger = &self.shared.ledger;
         let totals = ledger.totals();
-        // Not while an act is on: status must not wait for a helper that hangs.
+        // Status does not wait for a helper that takes its time.
         let helper = match self.link.try_lock() {
-            Ok(link) => helper_state(&link),
-            Err(_) => HelperState { state: "busy".to_owned(), since: None, error: None, postfix: None },
+            Ok(link) => lock(&self.helper).insert(helper_state(&link)).clone(),
+            Err(_) => lock(&self.helper).clone().unwrap_or_else(|| unknown("busy")),
         };
         QuarantineState {
             held: totals.count as u64,
@@ -258,6 +261,11 @@ impl Keeper {
             let now = self.shared.clock.now();
             // Taken while the link is held: an operator may have been faster, and a storm may have cancelled it.
             let Some(item) = self.shared.ledger.due(now) else { return false };
+            if let Some((list, storm)) = self.storm_on(&item, now) {
+                // Declared by another message while this one was being noted.
+                self.shared.ledger.keep_held(Some(&list), &storm);
+                continue;
+            }
             if !pace.admits(item.copies, now) {
                 return false;
             }
@@ -283,6 +291,18 @@ impl Keeper {
             }
         }
         true
+    }
+
+    /// The storm that is open on a message's list.
+    fn storm_on(&self, item: &Held, now: Timestamp) -> Option<(String, String)> {
+        let list = item.list.as_deref()?;
+        let engine = &self.shared.engine;
+        let state = &engine.list_named(list.as_bytes(), now)?.state;
+        if !matches!(state.phase(now), Phase::Storm { .. }) {
+            return None;
+        }
+        let open = engine.storms(now).into_iter().find(|open| open.list == list)?;
+        Some((open.list, open.storm?))
     }
 
     /// Returns what is too old to its senders. False where it failed, and is better left for a while.
@@ -412,16 +432,19 @@ fn helper_state(link: &Link) -> HelperState {
     let state = match (link.is_configured(), link.down(), link.hello()) {
         (false, ..) => "none",
         (_, Some(_), _) => "down",
-        (_, None, Some(hello)) if !hello.long_queue_ids => "short queue ids",
         (_, None, Some(_)) => "ok",
         (_, None, None) => "not asked yet",
     };
     HelperState {
-        state: state.to_owned(),
         since: link.down().map(|(since, _)| since.rfc3339()),
         error: link.down().map(|(_, why)| why.clone()),
         postfix: link.hello().map(|hello| hello.postfix.clone()),
+        ..unknown(state)
     }
+}
+
+fn unknown(state: &str) -> HelperState {
+    HelperState { state: state.to_owned(), since: None, error: None, postfix: None }
 }
 
 /// Free bytes for those who are not root, as Postfix reckons. None where the system does not tell.

@@ -264,3 +264,39 @@ fn numbers(version: &str) -> (u32, u32) {
     let mut parts = version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_postfix_is_not_asked_for_what_it_cannot_do() {
+        let postfix = |version: &str| Instance {
+            config: PathBuf::new(),
+            postsuper: PathBuf::new(),
+            postqueue: PathBuf::new(),
+            queue: PathBuf::new(),
+            version: version.to_owned(),
+            long_queue_ids: true,
+            min_free: 0,
+        };
+        let refused = postfix("3.4.13").supports(RETURN).unwrap_err();
+        assert_eq!(refused.reason, Reason::Unsupported);
+        assert!(refused.message.contains("`postsuper -f` came with 3.5"), "{refused}");
+        for (version, verb) in
+            [("3.4.13", RELEASE), ("3.5.0", RETURN), ("3.11-20250601", RETURN), ("4.0", HOLD)]
+        {
+            assert_eq!(postfix(version).supports(verb), Ok(()), "{version}");
+        }
+    }
+
+    #[test]
+    fn programs_are_run_with_nothing_but_what_they_are_given() {
+        assert!(run(Path::new("/nonexistent/postsuper"), &[], b"", Stream::Error).is_err());
+        let (status, said) =
+            run(Path::new("/bin/sh"), &["-c", "cat >&2; exit 3"], b"x\n", Stream::Error).unwrap();
+        assert_eq!((status.code(), said.as_str()), (Some(3), "x\n"));
+        let (_, said) = run(Path::new("/usr/bin/env"), &[], b"", Stream::Output).unwrap();
+        assert_eq!(said, "PATH=/usr/sbin:/usr/bin:/sbin:/bin\n", "nothing else of the environment");
+    }
+}
