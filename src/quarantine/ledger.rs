@@ -16,8 +16,9 @@ const MOST: usize = 110_000;
 /// Messages that would have been held; the oldest is forgotten first.
 const MOST_OBSERVED: usize = 2_000;
 
-/// So long after the verdict a message may still be on its way into the hold queue.
-const ON_ITS_WAY: Duration = Duration::from_secs(120);
+/// So long after the verdict a message may still be on its way into the hold queue. One that takes longer is taken
+/// in when it is there.
+const ON_ITS_WAY: Duration = Duration::from_secs(10);
 
 /// Taken for a message whose size is not known yet, where none is known.
 const USUAL_SIZE: u64 = 20_000;

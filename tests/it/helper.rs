@@ -3,13 +3,19 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use becalm::postfix::Postfix;
 use becalm::quarantine::client::{Client, ClientError};
 use becalm::quarantine::protocol::{HeldMail, Reason, Reply, Request};
 use becalm::quarantine::queue_id::QueueId;
 
-use crate::harness::{Helper, Letter, PATIENCE, Site, TOUCHY, person, queued, start_storm, wait_until};
+use crate::harness::{
+    Becalm, Helper, Letter, Mailbox, PATIENCE, Site, TOUCHY, open_folder, person, queued, start_storm,
+    wait_until,
+};
 
 const ALL: &str = "all@example.org";
 /// In one test, mail to this address is put on hold by Postfix itself.
@@ -296,3 +302,75 @@ fn two_postfix_instances_have_a_helper_each() {
     other.wait_for_log(&format!("{second}: removed"), PATIENCE).unwrap();
     assert!(site.fates().held.contains(&first[0]));
 }
+
+/// The daemon is an ordinary user; what it cannot do, the helper does, on a socket that systemd passes.
+#[test]
+fn the_daemon_needs_no_privileges() {
+    const NOBODY: u32 = 65_534;
+    let folder = open_folder();
+    let program = folder.path().join("becalm");
+    std::fs::copy(env!("CARGO_BIN_EXE_becalm"), &program).unwrap();
+    let milter = open_folder();
+    std::os::unix::fs::chown(milter.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let config = format!(
+        "listen.sockets = ['unix:{}/milter.sock']\nlisten.mode = '0666'\nlisten.group = ''\n[storm]\ndelay = '1s'\n{}{ALL_IS_WARY}",
+        milter.path().display(),
+        "[verdict]\nmode = 'hold'\n"
+    );
+    let becalm = Becalm::start_on_own_sockets(&config, |run| {
+        let home = Path::new(run.get_args().last().expect("its configuration")).parent().unwrap().to_owned();
+        std::os::unix::fs::chown(&home, Some(NOBODY), Some(NOBODY)).unwrap();
+        let mut command = Command::new(&program);
+        command.args(run.get_args()).env_remove("LISTEN_FDS").stdin(Stdio::null()).uid(NOBODY).gid(NOBODY);
+        command
+    });
+    let mailbox = Mailbox::new();
+    let builder = Postfix::builder()
+        .milter(format!("unix:{}/milter.sock", milter.path().display()))
+        .default_action("tempfail");
+    let postfix = crate::harness::start(mailbox.serve(builder));
+
+    // A directory that the daemon may write to is no place for root's socket.
+    let mut helper = Command::new(env!("CARGO_BIN_EXE_becalm"));
+    helper.args(["helper", "--user", "nobody", "--config-dir"]).arg(postfix.config_directory());
+    helper.arg("--key").arg(becalm.home().join("key"));
+    let refused = helper.arg("--socket").arg(becalm.home().join("own.sock")).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("must be root's"), "{said}");
+
+    // As sd_listen_fds(3) says.
+    let socket = folder.path().join("helper.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::os::unix::fs::chown(&socket, Some(NOBODY), None).unwrap();
+    std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink(&socket, becalm.home().join("helper.sock")).unwrap();
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"", "sh"])
+        .arg(helper.get_program())
+        .args(helper.get_args())
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+
+    let mut client = postfix.client().unwrap();
+    let ids: Vec<String> = (0..3)
+        .map(|n| queued(&Letter::new(&person(n), &format!("a{n}")).send(&mut client, &[ALL])))
+        .collect();
+    for id in &ids {
+        mailbox.read(id);
+    }
+    let counts = becalm.status().counts;
+    assert_eq!((counts.held, counts.released), (2, 2));
+    // The key is the daemon's, and readable by nobody else but root.
+    let key = std::fs::metadata(becalm.home().join("key")).unwrap();
+    assert_eq!(
+        (std::os::unix::fs::MetadataExt::uid(&key), key.permissions().mode() & 0o777),
+        (NOBODY, 0o600)
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Everybody but the first waits.
+const ALL_IS_WARY: &str = "[[list]]\naddress = 'all@example.org'\nmembers = 300\nfree = 1\nstorm_min = 10\nlist_factor = 1\nbudget = 300\nhistory = '0s'\n";
