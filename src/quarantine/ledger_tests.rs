@@ -94,7 +94,7 @@ fn the_queue_is_the_truth() {
     let ledger = Ledger::default();
     ledger.note(Held { since: at(100), ..held("released by hand", ALL, Some(at(900))) });
     ledger.note(Held { since: at(100), ..held("still there", ALL, Some(at(900))) });
-    ledger.note(Held { since: at(990), ..held("on its way", ALL, Some(at(1900))) });
+    ledger.note(Held { since: at(995), ..held("on its way", ALL, Some(at(1900))) });
     let queue = vec![
         in_queue("still there", "suspicion", 100, Some(900)),
         in_queue("unheard of", "suspicion", 50, Some(800)),
