@@ -23,21 +23,21 @@ const MAX_SUSPICIONS: usize = 1000;
 
 impl Daemon {
     /// The reply to a request.
-    pub fn answer(&self, request: &Request) -> Reply {
+    pub(super) async fn answer(self: Arc<Self>, request: Request, peer: Peer) -> Reply {
         match request {
             Request::Status {} => Reply::Status(Box::new(self.status())),
             Request::Lists {} => Reply::Lists(self.lists()),
             Request::Storms {} => Reply::Storms(self.storms()),
             Request::Quarantine { select } => {
-                let messages = self.quarantine(select).into_iter().map(held_info).collect();
+                let messages = self.quarantine(&select).into_iter().map(held_info).collect();
                 Reply::Quarantine(Quarantine { messages })
             }
-            Request::Act { .. } => Reply::Error { message: "acts take another way".to_owned() },
+            Request::Act { act, ids } => self.operate(act, ids, peer).await,
         }
     }
 
     /// Does what an operator asks for. Nothing is done that cannot be written down first.
-    pub(super) async fn operate(self: Arc<Self>, act: Act, ids: Vec<String>, peer: Peer) -> Reply {
+    async fn operate(self: Arc<Self>, act: Act, ids: Vec<String>, peer: Peer) -> Reply {
         if ids.len() > MAX_ACTS {
             return Reply::Error { message: format!("at most {MAX_ACTS} messages at once") };
         }

@@ -12,7 +12,6 @@ use super::listen::{self, Listener};
 use super::workers::Workers;
 use super::{Daemon, StartError, site};
 use crate::account;
-use crate::admin::api::Request;
 use crate::admin::server::{self, Allowed};
 use crate::config::Config;
 use crate::directory::Outcome;
@@ -197,13 +196,7 @@ impl Daemon {
             .map_err(|source| StartError::System { what: "cannot watch the admin socket", source })?;
         let daemon = Arc::clone(self);
         tokio::spawn(server::serve(listener, allowed, move |request, peer| {
-            let daemon = Arc::clone(&daemon);
-            async move {
-                match request {
-                    Request::Act { act, ids } => daemon.operate(act, ids, peer).await,
-                    request => daemon.answer(&request),
-                }
-            }
+            Arc::clone(&daemon).answer(request, peer)
         }));
         Ok(())
     }

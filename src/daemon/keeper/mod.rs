@@ -160,7 +160,7 @@ impl Keeper {
                 Act::Return => Request::Return(queue_id),
             };
             match self.carry_out(&mut link, &request, id, now) {
-                Ok(_) => acted.done.push(id.clone()),
+                Ok(()) => acted.done.push(id.clone()),
                 Err(Failure::Refused(refusal)) => fail(refusal.message),
                 Err(Failure::Down(why)) => {
                     // The others would fare no better.
@@ -228,7 +228,10 @@ impl Keeper {
             let open = storms.iter().find(|storm| storm.list == list)?;
             matches!(open.phase, Phase::Storm { .. }).then(|| open.storm.clone()).flatten()
         };
-        let queue = held.into_iter().filter_map(|mail| self.in_queue(mail, now)).collect();
+        let listed = held.len();
+        let queue: Vec<InQueue> = held.into_iter().filter_map(|mail| self.in_queue(mail, now)).collect();
+        // Marked with a key that this process does not have: it made one up when it could not read the file.
+        let others = others.saturating_add((listed - queue.len()) as u64);
         let outcome = self.shared.ledger.reconcile(queue, now, storm_on);
         if outcome.gone > 0 || outcome.taken_in > 0 {
             let (gone, taken_in) = (outcome.gone, outcome.taken_in);
@@ -240,7 +243,6 @@ impl Keeper {
     }
 
     fn in_queue(&self, mail: HeldMail, now: Timestamp) -> Option<InQueue> {
-        // The helper has verified it; this daemon has the same key, or it would not know its own mail.
         let mark = self.shared.marker.verify(&mail.mark)?;
         let engine = &self.shared.engine;
         let list = mail.recipients.iter().find_map(|to| engine.list_named(to.as_bytes(), now));
@@ -274,12 +276,7 @@ impl Keeper {
                 continue;
             };
             match self.carry_out(&mut link, &Request::Release(queue_id), &item.queue_id, now) {
-                Ok(_) => info!(
-                    queue_id = item.queue_id,
-                    list = item.list.as_deref().unwrap_or("-"),
-                    copies = item.copies,
-                    "released: nothing came of the suspicion"
-                ),
+                Ok(()) => self.say(&item, "released: nothing came of the suspicion", now),
                 Err(Failure::Refused(refusal)) => {
                     pace.give_back(item.copies);
                     self.refused(&item, refusal.reason, &refusal.message, now);
@@ -312,12 +309,7 @@ impl Keeper {
             let Ok(queue_id) = QueueId::parse(&item.queue_id) else { continue };
             let mut link = self.link();
             match self.carry_out(&mut link, &Request::Expire(queue_id, age), &item.queue_id, now) {
-                Ok(_) => info!(
-                    queue_id = item.queue_id,
-                    list = item.list.as_deref().unwrap_or("-"),
-                    since = item.since.rfc3339(),
-                    "returned to its sender: it was held for too long"
-                ),
+                Ok(()) => self.say(&item, "returned to its sender: it was held for too long", now),
                 // By the helper's clock it is younger: another time.
                 Err(Failure::Refused(refusal)) if refusal.reason == Reason::TooYoung => return false,
                 Err(Failure::Refused(refusal)) => {
@@ -344,7 +336,9 @@ impl Keeper {
         match link.act(request, now) {
             Ok(done) => {
                 let item = shared.ledger.remove(queue_id);
-                if let Some(waits) = done.waits {
+                if let Some(waits) = done.waits
+                    && shared.verdict_lines.admits(now)
+                {
                     warn!(queue_id, waits, "released, but Postfix does not take it up at once");
                 }
                 if !matches!(request, Request::Release(_)) {
@@ -365,6 +359,13 @@ impl Keeper {
                 Err(Failure::Refused(refusal))
             }
             Err(down) => Err(down),
+        }
+    }
+
+    fn say(&self, item: &Held, what: &str, now: Timestamp) {
+        if self.shared.verdict_lines.admits(now) {
+            let (list, since) = (item.list.as_deref().unwrap_or("-"), item.since.rfc3339());
+            info!(queue_id = item.queue_id, list, copies = item.copies, since, "{what}");
         }
     }
 
