@@ -74,7 +74,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
         &config,
         format!(
             "listen.sockets = ['unix:{folder}/becalm.sock']\nadmin.socket = '{folder}/admin.sock'\n\
-             quarantine.helper = '{folder}/helper.sock'\nquarantine.max_count = 100_000\nquarantine.reconcile = '1s'\n\
+             quarantine.helpers = ['{folder}/helper.sock']\nquarantine.max_count = 100_000\nquarantine.reconcile = '1s'\n\
              state.directory = '{folder}'\n[verdict]\nmode = 'hold'\n[[list]]\naddress = '{ALL}'\nmembers = 840_000\n"
         ),
     )?;

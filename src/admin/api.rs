@@ -164,14 +164,16 @@ pub struct QuarantineState {
     pub others: u64,
     /// When the hold queue was last looked at, RFC 3339.
     pub reconciled: Option<String>,
-    /// The helper.
-    pub helper: HelperState,
+    /// The helpers, one for each Postfix.
+    pub helpers: Vec<HelperState>,
 }
 
-/// The helper, as the daemon last met it.
+/// A helper, as the daemon last met it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HelperState {
-    /// `ok`, `down`, `none` (there is to be none), `busy` (at its first act), `not asked yet`.
+    /// Its socket.
+    pub socket: String,
+    /// `ok`, `down`, `not asked yet`.
     pub state: String,
     /// Since when it is down, RFC 3339.
     pub since: Option<String>,

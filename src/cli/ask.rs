@@ -143,21 +143,28 @@ fn quarantine_lines(q: &QuarantineState) -> Vec<String> {
     if let Some(full) = &q.full {
         lines.push(format!("HOLD FULL   {full}: what would be held is refused for now"));
     }
-    let helper = &q.helper;
-    lines.push(match (helper.state.as_str(), &helper.error) {
-        ("none", _) => "helper      none: nothing leaves the hold queue by itself".to_owned(),
-        (_, Some(error)) => format!(
+    if q.helpers.is_empty() {
+        lines.push("helper      none: nothing leaves the hold queue by itself".to_owned());
+    } else {
+        lines.push(format!(
+            "hold queue  looked at {}, {} held that are not becalm's, {} free",
+            q.reconciled.as_deref().unwrap_or("never"),
+            q.others,
+            q.free_bytes.map_or_else(|| "?".to_owned(), bytes),
+        ));
+    }
+    lines.extend(q.helpers.iter().map(|helper| match &helper.error {
+        Some(error) => format!(
             "HELPER DOWN since {}: {error}; held mail stays on hold until it comes back",
             helper.since.as_deref().unwrap_or("-")
         ),
-        (state, None) => format!(
-            "helper      {state}; Postfix {}, looked at {}, {} held that are not becalm's, {} free",
-            helper.postfix.as_deref().unwrap_or("-"),
-            q.reconciled.as_deref().unwrap_or("-"),
-            q.others,
-            q.free_bytes.map_or_else(|| "?".to_owned(), bytes),
+        None => format!(
+            "helper      {} {}, Postfix {}",
+            helper.socket,
+            helper.state,
+            helper.postfix.as_deref().unwrap_or("-")
         ),
-    });
+    }));
     lines
 }
 

@@ -332,11 +332,11 @@ fn log(mut section: Section<'_, '_>) -> Log {
 
 fn quarantine(mut section: Section<'_, '_>) -> Quarantine {
     let mut quarantine = Quarantine::default();
-    let helper = section.text("helper", "an absolute path, or \"\"", |text| match text {
-        "" => Ok(None),
-        text => value::absolute_path(text).map(Some),
-    });
-    set(&mut quarantine.helper, helper);
+    set(&mut quarantine.helpers, section.texts("helpers", "absolute paths", value::absolute_path));
+    if quarantine.helpers.len() > 8 {
+        let message = format!("`helpers`: {} are given", quarantine.helpers.len());
+        section.error("helpers", message, "allowed: 0 to 8");
+    }
     set(&mut quarantine.release_pace, section.count("release_pace", 1..=1_000_000_000_000));
     set(&mut quarantine.max_age, section.duration("max_age", seconds(1)..=days(30)));
     set(&mut quarantine.max_count, section.count("max_count", 10..=100_000));

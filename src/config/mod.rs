@@ -234,8 +234,9 @@ pub enum LogFormat {
 /// What becomes of held mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantine {
-    /// The helper's socket; `None`: there is no helper, and nothing leaves the hold queue by itself.
-    pub helper: Option<PathBuf>,
+    /// The helpers' sockets, one for each Postfix that becalm filters for, at most 8. Without any, nothing leaves
+    /// the hold queue by itself.
+    pub helpers: Vec<PathBuf>,
     /// Copies a minute in which suspicions that calmed are released. 1 to 10^12.
     pub release_pace: u64,
     /// At this age held mail is returned to its sender. 1 s to 30 days.
@@ -251,7 +252,7 @@ pub struct Quarantine {
 impl Default for Quarantine {
     fn default() -> Self {
         Self {
-            helper: Some(PathBuf::from("/run/becalm-helper/helper.sock")),
+            helpers: vec![PathBuf::from("/run/becalm-helper/helper.sock")],
             release_pace: 100_000,
             max_age: Duration::from_secs(3 * 86_400),
             max_count: 20_000,

@@ -267,7 +267,9 @@ impl Engine {
 
     /// The list that an address names, as it was sent.
     pub fn list_named(&self, raw: &[u8], now: Timestamp) -> Option<Arc<WatchedList>> {
-        self.world.load().recipient(raw, &mut AddressBuf::new(), &self.keys, now)?.1
+        let world = self.world.load();
+        let spelling = World::spelling(raw, &self.keys);
+        world.recipient(raw, spelling, &mut AddressBuf::new(), &self.keys, now)?.1
     }
 
     /// Makes an author known to a list: mail of his was released, or is known from earlier days.

@@ -90,7 +90,7 @@ impl Becalm {
     fn spawn(home: Arc<TempDir>, config: &str, wrap: impl FnOnce(Command) -> Command) -> Self {
         let folder = home.path().to_owned();
         let common = format!(
-            "admin.socket = '{0}/admin.sock'\nquarantine.helper = '{0}/helper.sock'\n\
+            "admin.socket = '{0}/admin.sock'\nquarantine.helpers = ['{0}/helper.sock']\n\
              state.directory = '{0}'\nstate.node = 'mx1'\n",
             folder.display()
         );

@@ -5,9 +5,13 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use becalm::admin::api::HeldInfo;
+use becalm::postfix::Postfix;
 use serde_json::Value;
 
-use crate::harness::{Helper, Letter, PATIENCE, Site, TOUCHY, person, queued, start_storm, wait_until};
+use crate::harness::{
+    Becalm, Helper, Letter, Mailbox, PATIENCE, Site, TOUCHY, fates, person, queued, start, start_storm,
+    wait_until,
+};
 
 const ALL: &str = "all@example.org";
 /// The second person who writes to it is under suspicion, the tenth makes a storm.
@@ -52,7 +56,7 @@ fn suspicions_that_calm_down_are_released_in_order_and_their_authors_are_known()
     let status = site.becalm.status().quarantine;
     assert_eq!((status.held, status.waiting, status.copies), (5, 5, 5 * 840_000));
     let missed = wait_until("the helper is missed", || {
-        Some(site.becalm.status().quarantine.helper).filter(|helper| helper.state == "down")
+        site.becalm.status().quarantine.helpers.pop().filter(|helper| helper.state == "down")
     });
     assert!(missed.error.as_ref().is_some_and(|why| why.contains("helper.sock")), "{missed:?}");
     assert!(site.becalm.command(&["status"]).contains("HELPER DOWN since"));
@@ -76,7 +80,7 @@ fn suspicions_that_calm_down_are_released_in_order_and_their_authors_are_known()
     drop(helper);
     let stranger = queued(&Letter::new(&person(9), "stranger").answers("root").send(&mut client, &[ALL]));
     wait_until("the helper is missed", || {
-        (site.becalm.status().quarantine.helper.state == "down").then_some(())
+        (site.becalm.status().quarantine.helpers[0].state == "down").then_some(())
     });
     assert!(site.fates().held.contains(&stranger));
     let _helper = Helper::start(&site.postfix, &site.becalm);
@@ -310,4 +314,40 @@ fn too_old_mail_is_returned() {
     // An operator can let it go all the same.
     site.becalm.command(&["quarantine", "release", &nobodys]);
     assert!(site.fates().is_delivered(&nobodys));
+}
+
+/// One becalm for two Postfix instances: each message is released where it is held, and one helper that is missing
+/// does not stop the other.
+#[test]
+fn one_becalm_for_two_postfix_instances() {
+    let becalm = Becalm::start(&format!(
+        "quarantine.release_pace = 1_000_000_000\nquarantine.reconcile = '1s'\n[verdict]\nmode = 'hold'\n[storm]\ndelay = '1s'\n[[list]]\naddress = '{ALL}'\n{WARY}"
+    ));
+    becalm.rewrite(|config| {
+        config.replace("helper.sock']", &format!("helper.sock', '{}/second.sock']", becalm.home().display()))
+    });
+    assert!(becalm.reload());
+    let site = Site::around(becalm, |postfix| postfix.default_action("tempfail"));
+    let mailbox = Mailbox::new();
+    let second = start(mailbox.serve(Postfix::builder().milter(site.becalm.milter())));
+    let _first_helper = Helper::start(&site.postfix, &site.becalm);
+    let mut clients = [site.client(), second.client().unwrap()];
+    let mut send = |instance: usize, n: usize| {
+        queued(&Letter::new(&person(n), &format!("a{n}")).send(&mut clients[instance], &[ALL]))
+    };
+    let passed = send(0, 0);
+    let [elsewhere, here] = [send(1, 1), send(0, 2)];
+    site.delivered_text(&passed);
+    // The one whose helper is missing was due first, and waits.
+    site.delivered_text(&here);
+    assert!(fates(&second).held.contains(&elsewhere));
+    assert_eq!(site.becalm.status().quarantine.held, 1, "what one helper cannot see is not taken for gone");
+    let _second_helper = Helper::start_as(&second, &site.becalm, "second.sock", "root");
+    wait_until("both helpers answer", || {
+        let helpers = site.becalm.status().quarantine.helpers;
+        (helpers.len() == 2 && helpers.iter().all(|helper| helper.state == "ok")).then_some(())
+    });
+    site.becalm.command(&["quarantine", "release", &elsewhere]);
+    mailbox.read(&elsewhere);
+    assert_eq!(site.becalm.status().quarantine.held, 0);
 }

@@ -1,6 +1,6 @@
-//! The connection to the helper: made when needed, made again when it breaks, and not too often.
+//! The connections to the helpers: made when needed, made again when they break, and not too often.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -22,10 +22,70 @@ pub(super) enum Failure {
     Down(String),
 }
 
-/// A connection, or the memory of why there is none.
+/// All helpers: each knows the queue of one Postfix.
 #[derive(Default)]
+pub(super) struct Links(Vec<Link>);
+
+impl Links {
+    /// The helpers to ask from now on.
+    pub(super) fn set_sockets(&mut self, sockets: &[PathBuf]) {
+        let mut before = std::mem::take(&mut self.0);
+        let kept = |socket: &PathBuf| {
+            let at = before.iter().position(|link| link.socket == *socket);
+            at.map_or_else(|| Link::new(socket.clone()), |at| before.swap_remove(at))
+        };
+        self.0 = sockets.iter().map(kept).collect();
+    }
+
+    /// Each of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.0.iter()
+    }
+
+    /// May any be asked by now?
+    pub(super) fn is_any_ready(&self, now: Timestamp) -> bool {
+        self.0.iter().any(|link| link.is_ready(now))
+    }
+
+    /// Has the helper act upon a message that has the message: the queue ids of two Postfix instances differ.
+    pub(super) fn act(&mut self, request: &Request, now: Timestamp) -> Result<Done, Failure> {
+        let mut not_found = None;
+        let mut down = None;
+        for link in &mut self.0 {
+            match link.with(now, |client| client.act(request)) {
+                Err(Failure::Refused(refusal)) if refusal.reason == Reason::NotFound => {
+                    not_found = Some(refusal)
+                }
+                Err(Failure::Down(why)) => down = Some(why),
+                answer => return answer,
+            }
+        }
+        match (down, not_found) {
+            (Some(why), _) => Err(Failure::Down(why)),
+            (None, Some(refusal)) => Err(Failure::Refused(refusal)),
+            (None, None) => Err(Failure::Down("no helper is configured: [quarantine] helpers".to_owned())),
+        }
+    }
+
+    /// What is on hold and ours, in all queues; and how many messages are that are not. Where one helper does not
+    /// tell, nobody knows.
+    pub(super) fn list(&mut self, now: Timestamp) -> Result<(Vec<HeldMail>, u64), Failure> {
+        let mut all = (Vec::new(), 0_u64);
+        for link in &mut self.0 {
+            if !link.is_ready(now) {
+                return Err(Failure::Down("a helper is waited for".to_owned()));
+            }
+            let (held, others) = link.with(now, Client::list)?;
+            all.0.extend(held);
+            all.1 = all.1.saturating_add(others);
+        }
+        Ok(all)
+    }
+}
+
+/// A connection, or the memory of why there is none.
 pub(super) struct Link {
-    socket: Option<PathBuf>,
+    socket: PathBuf,
     client: Option<Client>,
     /// What it said when it last answered.
     hello: Option<Hello>,
@@ -36,11 +96,20 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// The helper to ask from now on.
-    pub(super) fn set_socket(&mut self, socket: Option<PathBuf>) {
-        if self.socket != socket {
-            *self = Self { socket, ..Self::default() };
+    fn new(socket: PathBuf) -> Self {
+        Self {
+            socket,
+            client: None,
+            hello: None,
+            down: None,
+            retry_at: Timestamp::default(),
+            wait: Duration::ZERO,
         }
+    }
+
+    /// The helper's socket.
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// What it said when it last answered.
@@ -53,24 +122,9 @@ impl Link {
         self.down.as_ref()
     }
 
-    /// Is there one at all?
-    pub(super) fn is_configured(&self) -> bool {
-        self.socket.is_some()
-    }
-
-    /// May it be asked by now? Operators need not wait.
-    pub(super) fn is_ready(&self, now: Timestamp) -> bool {
-        self.is_configured() && (self.down.is_none() || now >= self.retry_at)
-    }
-
-    /// Has the helper act upon a message.
-    pub(super) fn act(&mut self, request: &Request, now: Timestamp) -> Result<Done, Failure> {
-        self.with(now, |client| client.act(request))
-    }
-
-    /// What is on hold and ours; and how many messages are that are not.
-    pub(super) fn list(&mut self, now: Timestamp) -> Result<(Vec<HeldMail>, u64), Failure> {
-        self.with(now, Client::list)
+    /// May it be asked by now? (Operators need not wait.)
+    fn is_ready(&self, now: Timestamp) -> bool {
+        self.down.is_none() || now >= self.retry_at
     }
 
     fn with<T>(
@@ -89,9 +143,7 @@ impl Link {
                 Err(_) => self.client = None,
             }
         }
-        let socket =
-            self.socket.clone().ok_or_else(|| Failure::Down("no helper is configured".to_owned()))?;
-        let mut client = Client::connect(&socket).map_err(|error| self.is_down(&error, now))?;
+        let mut client = Client::connect(&self.socket).map_err(|error| self.is_down(&error, now))?;
         let answer = ask(&mut client);
         let hello = client.hello().clone();
         match answer {

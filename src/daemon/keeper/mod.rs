@@ -20,7 +20,7 @@ use crate::quarantine::protocol::{HeldMail, Reason, Request};
 use crate::quarantine::queue_id::QueueId;
 use crate::storm::state::Phase;
 use crate::time::Timestamp;
-use link::{Failure, Link};
+use link::{Failure, Link, Links};
 
 /// Between two rounds in which nothing was due.
 const ROUND: Duration = Duration::from_millis(500);
@@ -42,10 +42,10 @@ pub struct Keeper {
     shared: Arc<Shared>,
     settings: Mutex<Quarantine>,
     /// Held for an act and what follows from it in the ledger: they agree for whoever comes next.
-    link: Mutex<Link>,
+    links: Mutex<Links>,
     seen: Mutex<Seen>,
-    /// As it was when the link was last free.
-    helper: Mutex<Option<HelperState>>,
+    /// As they were when the links were last free.
+    helpers: Mutex<Vec<HelperState>>,
     stop: AtomicBool,
 }
 
@@ -81,9 +81,9 @@ impl Keeper {
         let keeper = Self {
             shared,
             settings: Mutex::new(settings.clone()),
-            link: Mutex::default(),
+            links: Mutex::default(),
             seen: Mutex::default(),
-            helper: Mutex::default(),
+            helpers: Mutex::default(),
             stop: AtomicBool::new(false),
         };
         keeper.set(settings);
@@ -93,7 +93,7 @@ impl Keeper {
     /// Other settings, from now on.
     pub fn set(&self, settings: Quarantine) {
         self.shared.ledger.set_limits(Limits { count: settings.max_count, bytes: settings.max_bytes });
-        self.link().set_socket(settings.helper.clone());
+        self.links().set_sockets(&settings.helpers);
         *lock(&self.settings) = settings;
     }
 
@@ -116,10 +116,11 @@ impl Keeper {
         let ledger = &self.shared.ledger;
         let totals = ledger.totals();
         // Status does not wait for a helper that takes its time.
-        let helper = match self.link.try_lock() {
-            Ok(link) => lock(&self.helper).insert(helper_state(&link)).clone(),
-            Err(_) => lock(&self.helper).clone().unwrap_or_else(|| unknown("busy")),
-        };
+        let mut helpers = lock(&self.helpers);
+        if let Ok(links) = self.links.try_lock() {
+            *helpers = links.iter().map(helper_state).collect();
+        }
+        let helpers = helpers.clone();
         QuarantineState {
             held: totals.count as u64,
             copies: totals.copies,
@@ -133,7 +134,7 @@ impl Keeper {
             free_bytes: seen.free_bytes,
             others: seen.others,
             reconciled: seen.reconciled.map(Timestamp::rfc3339),
-            helper,
+            helpers,
         }
     }
 
@@ -154,12 +155,12 @@ impl Keeper {
                     continue;
                 }
             };
-            let mut link = self.link();
+            let mut links = self.links();
             let request = match act {
                 Act::Release => Request::Release(queue_id),
                 Act::Return => Request::Return(queue_id),
             };
-            match self.carry_out(&mut link, &request, id, now) {
+            match self.carry_out(&mut links, &request, id, now) {
                 Ok(()) => acted.done.push(id.clone()),
                 Err(Failure::Refused(refusal)) => fail(refusal.message),
                 Err(Failure::Down(why)) => {
@@ -194,15 +195,15 @@ impl Keeper {
         let now = self.shared.clock.now();
         rounds.pace.set(settings.release_pace);
         self.watch(&settings, &mut rounds.warned, now);
-        if !self.link().is_ready(now) {
+        if !self.links().is_any_ready(now) {
             return false;
         }
-        // Before anything is released: what was found in the queue may be older than what is known.
-        if now >= rounds.next_look {
-            if !self.look(now) {
-                return false;
-            }
+        // Before anything is released. Where one of several helpers is missing, the others work on.
+        if now >= rounds.next_look && self.look(now) {
             rounds.next_look = self.shared.clock.now().after(settings.reconcile);
+        }
+        if !self.links().is_any_ready(now) {
+            return false;
         }
         if now >= rounds.next_return && !self.return_overdue(&settings, now) {
             rounds.next_return = now.after(TRY_AGAIN);
@@ -213,8 +214,8 @@ impl Keeper {
     /// Sets the ledger right from the queue. False where the helper cannot be asked.
     fn look(&self, now: Timestamp) -> bool {
         // To the end: nothing is released between the look and its taking effect.
-        let mut link = self.link();
-        let (held, others) = match link.list(now) {
+        let mut links = self.links();
+        let (held, others) = match links.list(now) {
             Ok(listed) => listed,
             Err(Failure::Refused(refusal)) => {
                 warn!(reason = refusal.message, "the helper cannot tell what is on hold");
@@ -259,9 +260,9 @@ impl Keeper {
     /// Lets go what is due, as fast as the pace allows. True if there is more.
     fn release_due(&self, pace: &mut Pace) -> bool {
         for _ in 0..ACTS_A_ROUND {
-            let mut link = self.link();
+            let mut links = self.links();
             let now = self.shared.clock.now();
-            // Taken while the link is held: an operator may have been faster, and a storm may have cancelled it.
+            // Taken while the links are held: an operator may have been faster, and a storm may have cancelled it.
             let Some(item) = self.shared.ledger.due(now) else { return false };
             if let Some((list, storm)) = self.storm_on(&item, now) {
                 // Declared by another message while this one was being noted.
@@ -275,7 +276,7 @@ impl Keeper {
                 self.shared.ledger.give_up(&item.queue_id, "its queue id is not one of Postfix's long ones");
                 continue;
             };
-            match self.carry_out(&mut link, &Request::Release(queue_id), &item.queue_id, now) {
+            match self.carry_out(&mut links, &Request::Release(queue_id), &item.queue_id, now) {
                 Ok(()) => self.say(&item, "released: nothing came of the suspicion", now),
                 Err(Failure::Refused(refusal)) => {
                     pace.give_back(item.copies);
@@ -283,7 +284,11 @@ impl Keeper {
                 }
                 Err(Failure::Down(_)) => {
                     pace.give_back(item.copies);
-                    return false;
+                    if !links.is_any_ready(now) {
+                        return false;
+                    }
+                    // In the queue of the one that is missing, most likely: others need not wait for it.
+                    self.shared.ledger.postpone(&item.queue_id, now.after(TRY_AGAIN));
                 }
             }
         }
@@ -307,8 +312,8 @@ impl Keeper {
         let age = settings.max_age.as_secs();
         for item in self.shared.ledger.overdue(settings.max_age, now, ACTS_A_ROUND) {
             let Ok(queue_id) = QueueId::parse(&item.queue_id) else { continue };
-            let mut link = self.link();
-            match self.carry_out(&mut link, &Request::Expire(queue_id, age), &item.queue_id, now) {
+            let mut links = self.links();
+            match self.carry_out(&mut links, &Request::Expire(queue_id, age), &item.queue_id, now) {
                 Ok(()) => self.say(&item, "returned to its sender: it was held for too long", now),
                 // By the helper's clock it is younger: another time.
                 Err(Failure::Refused(refusal)) if refusal.reason == Reason::TooYoung => return false,
@@ -327,13 +332,13 @@ impl Keeper {
     /// Has the helper act, and the ledger and the engine know.
     fn carry_out(
         &self,
-        link: &mut Link,
+        links: &mut Links,
         request: &Request,
         queue_id: &str,
         now: Timestamp,
     ) -> Result<(), Failure> {
         let shared = &self.shared;
-        match link.act(request, now) {
+        match links.act(request, now) {
             Ok(done) => {
                 let item = shared.ledger.remove(queue_id);
                 if let Some(waits) = done.waits
@@ -385,10 +390,11 @@ impl Keeper {
 
     /// Looks at the room that is left, and warns once when half of it is taken.
     fn watch(&self, settings: &Quarantine, warned: &mut Warned, now: Timestamp) {
-        let (queue, min_free) = match self.link().hello() {
-            Some(hello) => (hello.queue_directory.clone(), hello.min_free),
-            None => return,
-        };
+        let disks: Vec<(String, u64)> = self
+            .links()
+            .iter()
+            .filter_map(|link| link.hello().map(|hello| (hello.queue_directory.clone(), hello.min_free)))
+            .collect();
         let totals = self.shared.ledger.totals();
         let age = totals.oldest.map_or(0, |oldest| now.since(oldest).as_secs());
         let is = |taken: u64, most: u64| taken.saturating_mul(100).checked_div(most).unwrap_or(0);
@@ -408,44 +414,50 @@ impl Keeper {
         half(&mut warned.bytes, is(totals.bytes, settings.max_bytes), "max_bytes");
         half(&mut warned.age, is(age, settings.max_age.as_secs()), "max_age");
 
-        let free = free_bytes(Path::new(&queue));
-        lock(&self.seen).free_bytes = free;
-        // Twice what smtpd insists on: ordinary mail must not be the first that is refused. Half of the room that
-        // is left to it is taken at four times as much.
-        let (least, little) = (min_free.saturating_mul(2), min_free.saturating_mul(4));
-        let low = free.is_some_and(|free| free < least);
-        self.shared.ledger.set_disk_full(low);
-        if free.is_some_and(|free| free < little) && !warned.disk {
-            warn!(
-                free_bytes = free,
-                least, "the disk of Postfix's queue is nearly full: below `least`, nothing more is held"
-            );
+        // Twice what smtpd insists on: ordinary mail must not be the first that is refused. Four times as much is
+        // when half of the room that is left to it is taken.
+        let (mut low, mut little) = (false, false);
+        let mut least_free = None;
+        for (queue, min_free) in disks {
+            let Some(free) = free_bytes(Path::new(&queue)) else { continue };
+            let least = min_free.saturating_mul(2);
+            low |= free < least;
+            least_free = Some(least_free.map_or(free, |least: u64| least.min(free)));
+            if free < min_free.saturating_mul(4) {
+                if !warned.disk {
+                    warn!(
+                        queue,
+                        free_bytes = free,
+                        least,
+                        "the disk of Postfix's queue is nearly full: below `least`, nothing more is held"
+                    );
+                }
+                little = true;
+            }
         }
-        warned.disk = free.is_some_and(|free| free < little);
+        warned.disk = little;
+        lock(&self.seen).free_bytes = least_free;
+        self.shared.ledger.set_disk_full(low);
     }
 
-    fn link(&self) -> MutexGuard<'_, Link> {
-        lock(&self.link)
+    fn links(&self) -> MutexGuard<'_, Links> {
+        lock(&self.links)
     }
 }
 
 fn helper_state(link: &Link) -> HelperState {
-    let state = match (link.is_configured(), link.down(), link.hello()) {
-        (false, ..) => "none",
-        (_, Some(_), _) => "down",
-        (_, None, Some(_)) => "ok",
-        (_, None, None) => "not asked yet",
+    let state = match (link.down(), link.hello()) {
+        (Some(_), _) => "down",
+        (None, Some(_)) => "ok",
+        (None, None) => "not asked yet",
     };
     HelperState {
+        socket: link.socket().display().to_string(),
+        state: state.to_owned(),
         since: link.down().map(|(since, _)| since.rfc3339()),
         error: link.down().map(|(_, why)| why.clone()),
         postfix: link.hello().map(|hello| hello.postfix.clone()),
-        ..unknown(state)
     }
-}
-
-fn unknown(state: &str) -> HelperState {
-    HelperState { state: state.to_owned(), since: None, error: None, postfix: None }
 }
 
 /// Free bytes for those who are not root, as Postfix reckons. None where the system does not tell.
