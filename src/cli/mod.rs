@@ -8,8 +8,8 @@ mod demo;
 mod figures;
 mod helper;
 mod observe;
-mod replay;
 mod quarantine;
+mod replay;
 mod run;
 
 use std::io::IsTerminal as _;
