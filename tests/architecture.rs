@@ -26,6 +26,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "replay",
             "postfix",
             "load",
+            "quarantine::helper",
             // `demo` plays Postfix's part.
             "milter",
         ],
@@ -81,6 +82,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("milter", &[]),
     ("directory", &["mail"]),
     ("quarantine", &[]),
+    // The root side of becalm: a process of its own.
+    ("quarantine::helper", &["account", "clock", "quarantine", "telemetry::gate"]),
     ("journal", &[]),
     ("telemetry", &[]),
     ("admin", &["telemetry::counters"]),
@@ -129,6 +132,10 @@ const PURE: &[&str] = &[
     "journal::stamp",
     "quarantine::ledger",
     "quarantine::mark",
+    "quarantine::pace",
+    "quarantine::protocol",
+    "quarantine::queue_file",
+    "quarantine::queue_id",
     "directory::content",
     "directory::parse",
     "directory::pattern",

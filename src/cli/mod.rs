@@ -6,7 +6,9 @@ pub mod check;
 pub mod config;
 mod demo;
 mod figures;
+mod helper;
 mod observe;
+mod quarantine;
 mod replay;
 mod run;
 mod tune;
@@ -49,6 +51,10 @@ pub enum Command {
     Lists(ask::AskArgs),
     /// Shows storms, and messages under suspicion with the time at which they would go.
     Storms(ask::AskArgs),
+    /// Shows held mail, releases it, returns it to its senders.
+    Quarantine(quarantine::QuarantineArgs),
+    /// Acts upon Postfix's hold queue for the daemon; runs as root.
+    Helper(helper::HelperArgs),
     /// Puts everything to observe at once, or back.
     Observe(observe::ObserveArgs),
     /// Checks becalm's configuration and Postfix's: what is wrong, where, and the remedy.
@@ -69,6 +75,8 @@ pub fn main() -> ExitCode {
         Command::Status(args) => ask::run(&args, &Request::Status {}),
         Command::Lists(args) => ask::run(&args, &Request::Lists {}),
         Command::Storms(args) => ask::run(&args, &Request::Storms {}),
+        Command::Quarantine(args) => quarantine::run(&args),
+        Command::Helper(args) => helper::run(args),
         Command::Observe(args) => observe::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(&args),

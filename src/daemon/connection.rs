@@ -26,6 +26,9 @@ const READ_BYTES: usize = 32 * 1024;
 /// Buffers that grew beyond this for one large message are given back after it.
 const KEEP_BYTES: usize = 64 * 1024;
 
+/// What a client is told whose message cannot be held either.
+const HOLD_IS_FULL: &str = "Too many replies to this list; try again later";
+
 /// How long a session may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -183,6 +186,8 @@ impl Handler {
                 reason: decision.reason.name().to_owned(),
                 storm: decision.storm.clone().unwrap_or_default(),
                 at: self.shared.clock.now(),
+                copies: decision.audience,
+                until: decision.reason.until(),
             };
             changes.add_header(mark::HEADER.as_bytes(), self.shared.marker.value(&mark).as_bytes());
         }
@@ -235,11 +240,10 @@ impl Handler {
                 storm: decision.storm.clone(),
                 copies,
                 since: now,
-                until: match decision.reason {
-                    Reason::Suspicion { until } => Some(until),
-                    _ => None,
-                },
+                until: decision.reason.until(),
                 held: decision.action == Action::Hold,
+                size: None,
+                trouble: None,
             });
         }
         if shared.verdict_lines.admits(now) {
@@ -297,6 +301,12 @@ impl Filter for Handler {
         // First, whatever comes: a storm is announced once, by the message that declared it.
         self.shared.publish(&decision.events);
         self.shared.memory.keep_judged(std::mem::take(&mut decision.record));
+        if decision.action == Action::Hold && self.shared.ledger.full().is_some() {
+            // Nothing is dropped: the sending server keeps it, and tries again.
+            self.shared.counters.hold_full.add_one();
+            decision.action = Action::Defer { text: HOLD_IS_FULL.to_owned() };
+            decision.would = decision.action.clone();
+        }
         match self.carry_out(&decision, &queue_id, changes) {
             Some(reply) => {
                 self.report(&decision, &queue_id);

@@ -5,8 +5,10 @@
 //! all.
 
 mod answer;
+mod audit;
 pub mod background;
 pub mod connection;
+mod keeper;
 pub mod listen;
 mod memory;
 pub mod shared;
@@ -26,6 +28,8 @@ use crate::engine::Engine;
 use crate::quarantine::mark::Marker;
 use crate::storm::limits::RateError;
 use crate::time::Timestamp;
+use audit::Audit;
+use keeper::Keeper;
 use listen::{ListenError, Listener};
 use shared::Shared;
 
@@ -63,6 +67,8 @@ pub struct Daemon {
     observe_flag: PathBuf,
     started: Timestamp,
     standing: Mutex<Standing>,
+    keeper: Arc<Keeper>,
+    audit: Audit,
     /// Locked only by the supervisor, for as long as sources are read.
     directory: Mutex<Directory>,
 }
@@ -107,6 +113,8 @@ impl Daemon {
         let shared = Arc::new(shared);
         recalled.go_on(&config, &shared);
         let daemon = Self {
+            keeper: Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone())),
+            audit: Audit::new(&config.state.directory),
             shared,
             listening: listeners.iter().map(|listener| listener.name().to_owned()).collect(),
             config_path,

@@ -32,6 +32,7 @@ impl Daemon {
         let served = runtime.block_on(async {
             let mut signals = Signals::new().map_err(system("cannot listen for signals"))?;
             daemon.open_admin_socket()?;
+            daemon.keeper.start().map_err(system("cannot start the keeper of the quarantine"))?;
             let workers = Workers::start(threads, &listeners, &daemon.shared)
                 .map_err(system("cannot start the worker threads"))?;
             // Only the workers hold the sockets from here on: when they stop accepting, nobody listens.
@@ -39,6 +40,7 @@ impl Daemon {
             ready(&daemon);
             notify(sd_notify::NotifyState::Ready);
             daemon.supervise(&mut signals).await;
+            daemon.keeper.stop();
             notify(sd_notify::NotifyState::Stopping);
             daemon.drain(workers, &mut signals).await;
             Ok(())
@@ -145,6 +147,7 @@ impl Daemon {
         self.shared.set_limits(site::patience(&new), new.listen.max_connections);
         // The history of lists that are new begins now.
         self.shared.memory.checkpoint_soon();
+        self.keeper.set(new.quarantine.clone());
         self.standing().config = new;
         Ok(())
     }
@@ -197,7 +200,9 @@ impl Daemon {
         let listener = tokio::net::UnixListener::from_std(listener)
             .map_err(|source| StartError::System { what: "cannot watch the admin socket", source })?;
         let daemon = Arc::clone(self);
-        tokio::spawn(server::serve(listener, allowed, move |request| daemon.answer(&request)));
+        tokio::spawn(server::serve(listener, allowed, move |request, peer| {
+            Arc::clone(&daemon).answer(request, peer)
+        }));
         Ok(())
     }
 

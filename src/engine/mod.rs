@@ -165,6 +165,14 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// When a suspicion would be released; none for everything else.
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Suspicion { until } => Some(*until),
+            _ => None,
+        }
+    }
+
     /// For logs and counters.
     pub fn name(&self) -> &'static str {
         match self {
@@ -260,6 +268,13 @@ impl Engine {
         let world = World::new(parts, policy, &self.keys, &self.states, Some(&earlier), now)?;
         self.world.store(Arc::new(world));
         Ok(())
+    }
+
+    /// The list that an address names, as it was sent.
+    pub fn list_named(&self, raw: &[u8], now: Timestamp) -> Option<Arc<WatchedList>> {
+        let world = self.world.load();
+        let spelling = World::spelling(raw, &self.keys);
+        world.recipient(raw, spelling, &mut AddressBuf::new(), &self.keys, now)?.1
     }
 
     /// Makes an author known to a list: mail of his was released, or is known from earlier days. Returns what is to

@@ -8,7 +8,7 @@ use anyhow::ensure;
 use serde::Serialize;
 
 use super::configuration;
-use crate::cli::grouped;
+use crate::cli::figures::grouped;
 use crate::config::Config;
 use crate::replay::judge::Judge;
 use crate::replay::report::html::MAX_POLICIES;
