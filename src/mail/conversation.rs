@@ -230,7 +230,11 @@ fn brackets_back(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn normal(token: &[u8]) -> Option<Id> {
     let kept =
         |byte: &u8| !byte.is_ascii_whitespace() && !byte.is_ascii_control() && !matches!(byte, b'<' | b'>');
-    let id: Id = token.iter().copied().filter(kept).take(MAX_ID + 1).collect();
+    // Copied whole where nothing is to be left out: nearly always.
+    let id: Id = match token.get(..=MAX_ID) {
+        None if token.iter().all(kept) => SmallVec::from_slice(token),
+        _ => token.iter().copied().filter(kept).take(MAX_ID + 1).collect(),
+    };
     (MIN_ID..=MAX_ID).contains(&id.len()).then_some(id)
 }
 
