@@ -102,7 +102,11 @@ impl Marks {
 pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Automatic> {
     let marks = evidence.marks;
     let subject = evidence.subject;
-    let reads = |starts: &[&str]| starts.iter().any(|start| subject.starts_with(start));
+    // The first byte tells most of them apart.
+    let first = subject.as_bytes().first();
+    let reads = |starts: &[&str]| {
+        starts.iter().any(|start| start.as_bytes().first() == first && subject.starts_with(start))
+    };
     if let Some(report) = report(evidence.content_type) {
         return Some(report);
     }
