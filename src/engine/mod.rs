@@ -415,8 +415,11 @@ fn storm_name(list: &WatchedList, now: Timestamp) -> Option<String> {
 /// When it began, and four digits that tell storms of the same second apart: short enough to be read out on
 /// the telephone.
 fn name_storm(since: Timestamp, key: u64) -> String {
-    let time: String = since.rfc3339().chars().filter(|c| !matches!(c, '-' | ':')).collect();
-    format!("{time}-{:04x}", key & 0xffff)
+    let mut name = since.rfc3339();
+    name.retain(|c| !matches!(c, '-' | ':'));
+    name.push('-');
+    name.extend([12, 8, 4, 0].into_iter().filter_map(|bits| char::from_digit((key >> bits & 15) as u32, 16)));
+    name
 }
 
 fn readable_address(world: &World, raw: &[u8]) -> String {
