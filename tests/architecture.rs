@@ -22,6 +22,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "clock",
             "directory",
             "telemetry::log",
+            "storm::policy",
             "storm::state",
             "replay",
             "postfix",
