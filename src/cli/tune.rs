@@ -9,7 +9,7 @@ use super::replay::{Inputs, configuration, play, set_up};
 use crate::replay::report::Report;
 use crate::replay::run::Run;
 use crate::replay::source::Merged;
-use crate::replay::tune::{self, CANDIDATES, Tried};
+use crate::replay::tune::{CANDIDATES, Tried};
 
 /// Suggests thresholds for each list, from past mail, and says what each would have done.
 #[derive(Args, Debug)]
@@ -32,10 +32,7 @@ pub fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
     ensure!(!sources.is_empty(), "nothing to learn from: name mail with --mbox, --maildir or --folder");
 
     let run = |name: &str, people: Option<u32>| -> anyhow::Result<Run> {
-        set_up(name, config.clone(), &inputs.list, &scenarios, |policy| match people {
-            Some(people) => tune::at(people, policy),
-            None => policy,
-        })
+        set_up(name, config.clone(), &inputs.list, &scenarios, people)
     };
     let mut runs = vec![run("becalm", None)?];
     for people in CANDIDATES {

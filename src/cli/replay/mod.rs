@@ -29,8 +29,7 @@ use crate::replay::scenario::{KINDS, Kind, Scenario};
 use crate::replay::source::{
     Arrived, FolderSource, Layout, MboxSource, Merged, ScenarioSource, Skipped, Source,
 };
-use crate::replay::stage;
-use crate::storm::policy::Policy;
+use crate::replay::{stage, tune};
 use crate::time::Timestamp;
 use policies::PolicyName;
 
@@ -236,14 +235,12 @@ fn play_all(
     let (mut runs, mut rivals) = (Vec::new(), Vec::new());
     for (place, policy) in policies.iter().enumerate() {
         match policy.rule(config)? {
-            Ok(config) => {
-                runs.push((Some(place), set_up(&policy.name(), config, lists, scenarios, |policy| policy)?))
-            }
+            Ok(config) => runs.push((Some(place), set_up(&policy.name(), config, lists, scenarios, None)?)),
             Err(rival) => rivals.push((place, rival)),
         }
     }
     if runs.is_empty() {
-        runs.push((None, set_up("becalm", config.clone(), lists, scenarios, |policy| policy)?));
+        runs.push((None, set_up("becalm", config.clone(), lists, scenarios, None)?));
     }
     let places: Vec<usize> = rivals.iter().map(|(place, _)| *place).collect();
     if let Some((_, first)) = runs.first_mut() {
@@ -272,13 +269,14 @@ pub(super) fn configuration(path: Option<&Path>) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// A run on the configuration's lists, those of the command line, and those of the scenarios.
+/// A run on the configuration's lists, those of the command line, and those of the scenarios; `people`: as all
+/// thresholds of a storm, see [`tune::at`].
 pub(super) fn set_up(
     name: &str,
     mut config: Config,
     lists: &[ListSize],
     scenarios: &[Scenario],
-    adjust: impl Fn(Policy) -> Policy,
+    people: Option<u32>,
 ) -> anyhow::Result<Run> {
     let named = lists.iter().map(|list| (list.address.clone(), list.members, "--list"));
     let invented = scenarios.iter().map(|of| (stage::address(of.name), of.members, "scenario"));
@@ -291,7 +289,10 @@ pub(super) fn set_up(
     complain(directory.snapshot())?;
     let parts = site::parts(&config, Arc::clone(directory.snapshot()));
     let configured = site::policy(&config);
-    let policy = |list: &List| adjust(configured(list));
+    let policy = |list: &List| match people {
+        Some(people) => tune::at(people, configured(list)),
+        None => configured(list),
+    };
     let mut run = Run::new(name, parts, policy, site::capacity(&config))?;
     if let [list] = lists {
         run.take_for(&list.address);

@@ -122,7 +122,8 @@ impl Page<'_> {
     fn side_by_side(&self, page: &mut String) {
         page.push_str(
             "<h2>Policies side by side</h2><p class=\"soft\">The same mail, played to each of these rules.</p>\
-             <div class=\"table\"><table><thead><tr><th scope=\"col\">Policy</th><th scope=\"col\" class=\"n\">Copies \
+             <div class=\"table\" tabindex=\"0\" role=\"group\" \
+             aria-label=\"Policies side by side\"><table><thead><tr><th scope=\"col\">Policy</th><th scope=\"col\" class=\"n\">Copies \
              in mailboxes</th><th scope=\"col\" class=\"n\">Held or refused</th><th scope=\"col\" class=\"n\">Delayed\
              </th><th scope=\"col\" class=\"n\">Longest delay</th><th scope=\"col\" class=\"n\">Storms</th></tr>\
              </thead><tbody>",
