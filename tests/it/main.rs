@@ -18,5 +18,7 @@ mod private_postfix;
 mod reload;
 mod sessions;
 mod storms;
+mod takeover;
+mod takeovers;
 mod transports;
 mod verdicts;
