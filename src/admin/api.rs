@@ -48,8 +48,10 @@ pub struct Status {
     /// When it started, RFC 3339.
     pub started: String,
     /// Its process.
+    #[serde(default)]
     pub pid: u32,
     /// 1, and one more with each takeover.
+    #[serde(default)]
     pub generation: u64,
     /// The one that it took over from, while that one still has sessions.
     pub before: Option<Predecessor>,
@@ -60,6 +62,7 @@ pub struct Status {
     /// It takes no new sessions any more.
     pub draining: bool,
     /// It refuses watched mail for now: it will have ended before long.
+    #[serde(default)]
     pub refusing: bool,
     /// The configuration file in force; none: defaults.
     pub config: Option<String>,

@@ -63,8 +63,9 @@ impl Daemon {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let relays = after.is_some() && !stopping;
             tokio::select! {
-                () = self.all_gone(!stopping) => return Drained::Over,
+                () = self.all_gone(relays) => return Drained::Over,
                 () = sleep_until(refuse_at), if !self.shared.is_refusing() => {
                     info!(sessions = self.shared.sessions(), "watched mail of sessions that are still open is refused for now (421)");
                     self.shared.begin_refusing();

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -126,6 +127,14 @@ impl Memory {
         self.kept.load().as_ref().is_some_and(|kept| kept.outbox.is_open() || kept.released)
     }
 
+    /// Is all that is known here also in the journal in this folder, or on its way there?
+    pub fn is_whole(&self, folder: Option<&Path>, now: Timestamp) -> bool {
+        self.kept.load().as_ref().is_some_and(|kept| {
+            let same = kept.folder.as_deref().map(Path::new) == folder;
+            same && kept.outbox.is_open() && kept.outbox.health().trouble(now).is_none()
+        })
+    }
+
     /// For `becalm status`.
     pub fn info(&self, now: Timestamp) -> Journal {
         let kept = self.kept.load();
@@ -210,6 +219,15 @@ pub(super) fn recall(config: &Config, engine: &Engine, now: Timestamp) -> Recoll
     Recollection { read, took: watch.elapsed(), storms }
 }
 
+/// Hands over all that is known, record by record, until one is refused.
+pub(super) fn show(shared: &Shared, out: &mut dyn FnMut(Record) -> io::Result<()>) -> io::Result<()> {
+    let now = shared.clock.now();
+    shared.engine.image(now, &mut |piece| out(Record::Piece(Box::new(piece))))?;
+    let kept = shared.memory.kept.load_full();
+    let storms: Vec<Record> = kept.map(|kept| kept.storms().iter().cloned().collect()).unwrap_or_default();
+    storms.into_iter().try_for_each(out)
+}
+
 /// Writes the journal again that another becalm wrote for a while. What happened meanwhile is known from that one
 /// itself; the next checkpoint, which is made at once, has it.
 pub(super) fn resume(config: &Config, shared: &Arc<Shared>) {
@@ -224,6 +242,16 @@ pub(super) fn resume(config: &Config, shared: &Arc<Shared>) {
 }
 
 impl Recollection {
+    /// What another becalm knows that is not in the journal.
+    pub(super) fn add(&mut self, records: Vec<Record>, engine: &Engine, now: Timestamp) {
+        for record in records {
+            engine.apply(&record, now);
+            if matches!(record, Record::Opened(_) | Record::Ended(_)) {
+                self.storms.push(record);
+            }
+        }
+    }
+
     /// Tells what was found, and begins to write.
     pub(super) fn go_on(self, config: &Config, shared: &Arc<Shared>) {
         let now = shared.clock.now();
@@ -314,15 +342,7 @@ fn begin(
         now: Box::new(move || clock.now()),
         image: Arc::new(move |out| {
             let shared = known.upgrade().ok_or_else(|| io::Error::other("becalm has ended"))?;
-            let now = shared.clock.now();
-            shared.engine.image(now, &mut |piece| out(Record::Piece(Box::new(piece))))?;
-            let storms: Vec<Record> = shared
-                .memory
-                .kept
-                .load_full()
-                .map(|kept| kept.storms().iter().cloned().collect())
-                .unwrap_or_default();
-            storms.into_iter().try_for_each(out)
+            show(&shared, out)
         }),
     };
     Writer::start(setup, outbox, inbox, replayed)

@@ -130,7 +130,11 @@ impl Daemon {
         // Everything that can be wrong with the configuration has been seen; from here on the other one waits.
         let mut taken = claim(&config, engine.key_check())?;
         // What was known comes first: nobody is judged, and nobody connects, before it is there.
-        let recalled = memory::recall(&config, &engine, now);
+        let now = clock.now();
+        let mut recalled = memory::recall(&config, &engine, now);
+        if let Some(taken) = &mut taken {
+            recalled.add(taken.take_image(), &engine, now);
+        }
         let inherited = taken.as_mut().map(Taken::take_sockets).transpose()?;
         let Sockets { listeners, passed } = listen::open(&config.listen, inherited)?;
         let shared =

@@ -2,10 +2,13 @@
 
 use std::process::Command;
 
+use becalm::postfix::Postfix;
 use becalm::postfix::smtp::Client;
 use rustix::process::Signal;
 
-use crate::harness::{Becalm, Letter, Site, TOUCHY, open_folder, person, queued, start_storm, wait_until};
+use crate::harness::{
+    Becalm, Letter, Mailbox, Site, TOUCHY, open_folder, person, queued, start, start_storm, wait_until,
+};
 
 const ALL: &str = "all@example.org";
 const OTHER: &str = "other@example.org";
@@ -272,4 +275,61 @@ fn without_anybody_to_take_over_from_it_starts_and_other_sockets_are_opened_and_
     assert!(connects("two.sock") && connects("three.sock"));
     wait_until("the old one has ended", || (!connects("one.sock")).then_some(()));
     drop(becalm);
+}
+
+/// Without a journal (or with one that the disk does not take) the old one tells the new one all it knows itself.
+#[test]
+fn nothing_is_forgotten_without_a_journal_either() {
+    let site = Site::new(&format!("journal.enabled = false\n{}", lists()));
+    start_storm(&site, ALL);
+    let before = site.becalm.storms();
+    let (site, mut old) = exchange(site, Becalm::take_over);
+    assert!(old.wait());
+    let after = site.becalm.storms();
+    assert_eq!((&after.open, &after.storms), (&before.open, &before.storms));
+    let id = queued(&site.send(&Letter::new(&person(1), "m1"), &[ALL]));
+    assert!(site.fates().held.contains(&id));
+    queued(&site.send(&Letter::new(&person(3), "m3"), &[OTHER]));
+    let (site, _old) = exchange(site, Becalm::take_over);
+    let id = queued(&site.send(&Letter::new(&person(2), "m2").answers("m3"), &[OTHER]));
+    assert!(site.fates().held.contains(&id), "the second person, though not of this becalm's");
+}
+
+/// As systemd's socket units do it: the sockets are not in the configuration, and are handed on all the same.
+#[test]
+fn sockets_passed_by_systemd_are_handed_on() {
+    use std::os::fd::OwnedFd;
+    use std::process::Stdio;
+    let folder = open_folder();
+    let path = folder.path().join("passed.sock");
+    let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let own = folder.path().join("own.sock");
+    let config = format!("listen.sockets = ['unix:{}']\n{}", own.display(), lists());
+    let becalm = Becalm::start_on_own_sockets(&config, |program| {
+        let mut shell = Command::new("/bin/sh");
+        shell
+            .args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"", "sh"])
+            .arg(program.get_program())
+            .args(program.get_args())
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::from(OwnedFd::from(unix)));
+        shell
+    });
+    let mailbox = Mailbox::new();
+    let milter = format!("unix:{}", path.display());
+    let postfix = start(mailbox.serve(Postfix::builder().milter(&milter).default_action("tempfail")));
+    let mut site = Site { postfix, becalm, mailbox };
+    start_storm(&site, ALL);
+    for generation in 2..4 {
+        let (next, mut old) = exchange(site, Becalm::take_over);
+        site = next;
+        assert!(old.wait());
+        let status = site.becalm.status();
+        assert_eq!((status.generation, &status.listening), (generation, &vec![milter.clone()]));
+        let letter = Letter::new(&person(generation as usize), &format!("m{generation}"));
+        let id = queued(&site.send(&letter, &[ALL]));
+        assert!(site.fates().held.contains(&id));
+    }
+    assert!(!own.exists());
 }

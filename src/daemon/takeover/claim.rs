@@ -13,13 +13,17 @@ use super::link::Link;
 use super::wire::{self, Frame, Message, OLDEST, PROTOCOL};
 use super::{is_trusted, socket_path};
 use crate::admin::api::{Reply, Request};
-use crate::admin::client;
+use crate::admin::client::{self, AskError};
 use crate::config::Config;
 use crate::daemon::listen::{Listener, Sockets};
 use crate::daemon::shared::Shared;
+use crate::journal::record::Record;
 
 /// The old one writes its journal to the end before it answers: five seconds at most, then it lets go all the same.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Everything that is known: a record for each conversation (16,777,216 at most), and far fewer others.
+const MOST_RECORDS: usize = 20_000_000;
 
 /// Why it cannot take over. The one that runs goes on, and nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +85,7 @@ pub struct Taken {
     /// Its sockets, by name.
     sockets: Vec<(String, OwnedFd)>,
     passed: bool,
+    image: Vec<Record>,
     stream: UnixStream,
 }
 
@@ -98,7 +103,8 @@ pub fn claim(config: &Config, key: u64) -> Result<Option<Taken>, TakeoverError> 
     if let Err(user) = is_trusted(&stream) {
         return Err(TakeoverError::Stranger { path, user });
     }
-    match ask(stream, key) {
+    let journal = config.journal.enabled.then(|| config.journal_folder());
+    match ask(stream, key, journal) {
         Ok(Some(taken)) => {
             info!(pid = taken.pid, version = taken.version, "taking over from the becalm that runs");
             Ok(Some(taken))
@@ -116,9 +122,15 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 fn absent(config: &Config, path: PathBuf, source: io::Error) -> Result<Option<Taken>, TakeoverError> {
-    match client::ask(&config.admin.socket, &Request::Status {}) {
-        Ok(Reply::Status(status)) => Err(TakeoverError::TooOld { version: status.version, path, source }),
-        _ => {
+    let version = match client::ask(&config.admin.socket, &Request::Status {}) {
+        Ok(Reply::Status(status)) => Some(status.version),
+        Err(AskError::Connect { .. }) => None,
+        // Somebody answers, in words of another version.
+        Ok(_) | Err(_) => Some("of another version".to_owned()),
+    };
+    match version {
+        Some(version) => Err(TakeoverError::TooOld { version, path, source }),
+        None => {
             info!(path = %path.display(), "no becalm runs there: starting without taking over");
             Ok(None)
         }
@@ -126,13 +138,14 @@ fn absent(config: &Config, path: PathBuf, source: io::Error) -> Result<Option<Ta
 }
 
 /// None: it ended before it handed anything over.
-fn ask(mut stream: UnixStream, key: u64) -> Result<Option<Taken>, TakeoverError> {
+fn ask(mut stream: UnixStream, key: u64, journal: Option<PathBuf>) -> Result<Option<Taken>, TakeoverError> {
     let hello = Message::Hello {
         protocol: PROTOCOL,
         oldest: OLDEST,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         key,
+        journal,
     };
     let prepared =
         stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
@@ -146,7 +159,9 @@ fn ask(mut stream: UnixStream, key: u64) -> Result<Option<Taken>, TakeoverError>
     };
     match answer {
         (
-            Frame::Message(Message::Offer { version, pid, generation, sockets: names, passed, .. }),
+            Frame::Message(Message::Offer {
+                version, pid, generation, sockets: names, passed, image, ..
+            }),
             sockets,
         ) => {
             if names.len() != sockets.len() {
@@ -155,11 +170,29 @@ fn ask(mut stream: UnixStream, key: u64) -> Result<Option<Taken>, TakeoverError>
             }
             let sockets = names.into_iter().zip(sockets).collect();
             let generation = generation.saturating_add(1);
-            Ok(Some(Taken { pid, version, generation, sockets, passed, stream }))
+            let image = match image {
+                true => read_image(&mut stream).map_err(|error| TakeoverError::Garbled(error.to_string()))?,
+                false => Vec::new(),
+            };
+            Ok(Some(Taken { pid, version, generation, sockets, passed, image, stream }))
         }
         (Frame::Message(Message::Refused { why }), _) => Err(TakeoverError::Refused(why)),
         (other, _) => Err(TakeoverError::Garbled(format!("{other:?}"))),
     }
+}
+
+/// All that the old one knows.
+fn read_image(stream: &mut UnixStream) -> io::Result<Vec<Record>> {
+    let mut records = Vec::new();
+    while records.len() < MOST_RECORDS {
+        match wire::read(stream)? {
+            Some(Frame::Record(record)) => records.extend(record),
+            Some(Frame::Message(Message::Whole {})) => return Ok(records),
+            Some(Frame::Message(_)) => {}
+            None => return Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+    Err(io::Error::other("it knows more than any becalm can"))
 }
 
 fn is_gone(error: &io::Error) -> bool {
@@ -181,6 +214,11 @@ impl Taken {
             .collect::<io::Result<_>>()
             .map_err(|error| TakeoverError::Garbled(error.to_string()))?;
         Ok(Sockets { listeners, passed: self.passed })
+    }
+
+    /// What it knows beyond what is in the journal, once.
+    pub fn take_image(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.image)
     }
 
     /// From now on both learn what the other judges.

@@ -1,8 +1,9 @@
 //! The side of the one who is taken over.
 
-use std::io;
+use std::io::{self, BufWriter, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::link::Link;
 use super::wire::{self, Frame, Message, OLDEST, PROTOCOL};
 use crate::admin::api::Successor;
 use crate::daemon::listen::Listener;
+use crate::daemon::shared::Shared;
 use crate::daemon::{Daemon, memory};
 
 /// For the hello of somebody who has connected.
@@ -23,7 +25,7 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(5);
 
 /// For the new one to read the journal and to take connections: less than a second for 100,000 events. Meanwhile
 /// nothing is written to the journal, so that it must not be for ever.
-const READY_PATIENCE: Duration = Duration::from_secs(60);
+const READY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Somebody who wants to take over, has said who he is, and waits.
 pub struct Claim {
@@ -31,6 +33,7 @@ pub struct Claim {
     pid: u32,
     version: String,
     protocol: u32,
+    journal: Option<PathBuf>,
 }
 
 impl Claim {
@@ -77,7 +80,8 @@ fn meet(mut stream: UnixStream, key: u64) -> io::Result<Claim> {
         return refuse(stream, why);
     }
     let hello = wire::receive_with(&mut stream)?.ok_or(io::ErrorKind::UnexpectedEof)?.0;
-    let Frame::Message(Message::Hello { protocol, oldest, version, pid, key: theirs }) = hello else {
+    let Frame::Message(Message::Hello { protocol, oldest, version, pid, key: theirs, journal }) = hello
+    else {
         return refuse(stream, "that was no hello".to_owned());
     };
     if let Some(why) = skew(protocol, oldest, &version) {
@@ -88,7 +92,7 @@ fn meet(mut stream: UnixStream, key: u64) -> io::Result<Claim> {
                    directory, and let it read the file `key` there; or stop the one that runs and start the other";
         return refuse(stream, why.to_owned());
     }
-    Ok(Claim { stream, pid, version, protocol: protocol.min(PROTOCOL) })
+    Ok(Claim { stream, pid, version, protocol: protocol.min(PROTOCOL), journal })
 }
 
 fn refuse(mut stream: UnixStream, why: String) -> io::Result<Claim> {
@@ -146,11 +150,13 @@ impl Daemon {
     async fn offer(self: &Arc<Self>, claim: Claim, sockets: &Arc<Vec<Listener>>) -> io::Result<Link> {
         let (daemon, sockets) = (Arc::clone(self), Arc::clone(sockets));
         let offered = spawn_blocking(move || {
-            let Claim { mut stream, protocol, .. } = claim;
+            let Claim { mut stream, protocol, journal, .. } = claim;
             let shared = &daemon.shared;
+            let whole = shared.memory.is_whole(journal.as_deref(), shared.clock.now());
             // First this, then the end of the journal: what is judged now is in one of them, or in both.
             let (peer, outgoing) = shared.memory.peers().add();
-            if !shared.memory.release() {
+            let ended = shared.memory.release();
+            if !ended {
                 warn!(
                     "the journal could not be written to its end; the last events are lost to the other becalm"
                 );
@@ -162,9 +168,11 @@ impl Daemon {
                 generation: daemon.kin.generation(),
                 sockets: sockets.iter().map(|socket| socket.name().to_owned()).collect(),
                 passed: daemon.kin.sockets_passed(),
+                image: !(whole && ended),
             };
             let descriptors: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
             wire::send_with(&mut stream, &offer, &descriptors)
+                .and_then(|()| if whole && ended { Ok(()) } else { send_image(&stream, shared) })
                 .and_then(|()| Link::start(stream, Arc::clone(&peer), outgoing, shared))
                 .inspect_err(|_| shared.memory.peers().remove(&peer))
         });
@@ -184,6 +192,21 @@ impl Daemon {
     }
 }
 
+/// All that is known here, for one that finds it in no journal.
+fn send_image(stream: &UnixStream, shared: &Shared) -> io::Result<()> {
+    let mut stream = BufWriter::new(stream);
+    let mut bytes = Vec::new();
+    memory::show(shared, &mut |record| {
+        bytes.clear();
+        wire::put_record(&mut bytes, &record)?;
+        stream.write_all(&bytes)
+    })?;
+    bytes.clear();
+    wire::put_message(&mut bytes, &Message::Whole {})?;
+    stream.write_all(&bytes)?;
+    stream.flush()
+}
+
 /// Waits until the other takes connections.
 async fn accepting(link: &mut Link) -> Result<(), String> {
     loop {
@@ -201,12 +224,12 @@ mod tests {
     use super::*;
 
     fn hello(protocol: u32, oldest: u32, key: u64) -> Message {
-        Message::Hello { protocol, oldest, version: "9.9.9".to_owned(), pid: 1, key }
+        Message::Hello { protocol, oldest, version: "9.9.9".to_owned(), pid: 1, key, journal: None }
     }
 
     fn answer(say: &[u8]) -> (io::Result<Claim>, Option<String>) {
         let (mut here, there) = UnixStream::pair().unwrap();
-        io::Write::write_all(&mut here, say).unwrap();
+        here.write_all(say).unwrap();
         here.shutdown(std::net::Shutdown::Write).unwrap();
         let met = meet(there, 42);
         let refusal = match wire::receive_with(&mut here) {

@@ -12,6 +12,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -55,6 +56,8 @@ pub enum Message {
         pid: u32,
         /// Tells which key its hashes are made with.
         key: u64,
+        /// The folder of its journal; none: it keeps none.
+        journal: Option<PathBuf>,
     },
     /// Old: here are the sockets. The journal is yours to read and to write.
     Offer {
@@ -70,7 +73,11 @@ pub enum Message {
         sockets: Vec<String>,
         /// They came from systemd, not from the configuration.
         passed: bool,
+        /// All that is known follows, as records up to `whole`: the journal does not have it.
+        image: bool,
     },
+    /// Old: that was all that is known.
+    Whole {},
     /// Either: no, or no longer. The old one goes on as if nothing had been.
     Refused {
         /// Why, for a person.
@@ -222,6 +229,8 @@ mod tests {
             generation: 1,
             sockets,
             passed: false,
+            image: false,
+            image: false,
         }
     }
 
