@@ -18,8 +18,7 @@
 //! however late, the old one takes back what it gave; when the old one dies, the new one goes on alone. A
 //! connection that waits in a socket's queue is taken by either.
 //!
-//! [`wire`] is what they say, [`link`] how they stay in touch, [`claim`] the new one's side, [`handover`] the old
-//! one's.
+//! `wire` is what they say, `link` how they stay in touch, `claim` the new one's side, `handover` the old one's.
 
 mod claim;
 mod handover;

@@ -230,7 +230,6 @@ mod tests {
             sockets,
             passed: false,
             image: false,
-            image: false,
         }
     }
 
