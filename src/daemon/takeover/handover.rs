@@ -232,6 +232,8 @@ mod tests {
         here.write_all(say).unwrap();
         here.shutdown(std::net::Shutdown::Write).unwrap();
         let met = meet(there, 42);
+        // One that is let in gets no answer yet.
+        here.set_nonblocking(true).unwrap();
         let refusal = match wire::receive_with(&mut here) {
             Ok(Some((Frame::Message(Message::Refused { why }), _))) => Some(why),
             _ => None,
