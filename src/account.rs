@@ -12,6 +12,16 @@ pub(crate) fn user_id(user: &str) -> io::Result<u32> {
     look_up("passwd", user)
 }
 
+/// The name of a user; the number where it has none.
+pub(crate) fn user_name(user: u32) -> String {
+    let output = std::process::Command::new("getent").args(["passwd", "--", &user.to_string()]).output();
+    let line = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    match line.split(':').next() {
+        Some(name) if !name.trim().is_empty() => name.trim().to_owned(),
+        _ => user.to_string(),
+    }
+}
+
 fn look_up(database: &str, name: &str) -> io::Result<u32> {
     if let Ok(number) = name.parse() {
         return Ok(number);

@@ -13,6 +13,8 @@
 //!                                                          ▼
 //!   hold queue ◀── header + quarantine + accept ◀── engine::verdict ── events ──▶ log, admin socket
 //!                                                              └── records ──▶ journal ── at start ──▶ engine
+//!       ▲  └─────── what is held, and why ───────▶ quarantine::ledger ◀── daemon::keeper, operators
+//!       └── postsuper ◀── quarantine::helper (a process of its own, root) ◀── unix socket ──┘
 //! ```
 //!
 //! Ordinary mail takes the first line only: one look-up and one counter for each recipient, one reply, no lock.
@@ -24,15 +26,15 @@
 //! engine → storm, window, directory::snapshot, mail, journal::event, journal::record
 //! storm → window        window → sync        milter, mail → nothing of ours
 //! replay → engine, mail, directory::snapshot, storm's settings and states, journal::event
-//! cli → also replay, load, directory, milter::mta, postfix, admin's types
+//! cli → also replay, load, directory, milter::mta, postfix, quarantine::helper, admin's types
 //! load → milter, clock
 //! config → the settings types that modules define; nobody below daemon reads config
-//! daemon, postfix → account (users and groups of the machine)
+//! daemon, postfix, quarantine::helper → account (users and groups of the machine)
 //! ```
 //!
-//! [`time`] is data and everybody's; [`clock`] reads the time and is the daemon's and the commands' alone.
-//! `milter`, `mail`, `window`, `storm`, `engine`, `quarantine`, `replay` but for its sources, and the pure parts of
-//! `directory` and `journal` do no I/O.
+//! [`time`] is data and everybody's; [`clock`] reads the time and is for the daemon, the helper and the commands.
+//! `milter`, `mail`, `window`, `storm`, `engine`, `replay` but for its sources, and the pure parts of `directory`,
+//! `journal` and `quarantine` (all but the helper and its client) do no I/O.
 //! `tests/architecture.rs` holds this to be true.
 //!
 //! # What is logged, and how loud

@@ -17,6 +17,60 @@ pub enum Request {
     Lists {},
     /// Which storms and suspicions are there?
     Storms {},
+    /// Which messages are held?
+    Quarantine {
+        /// Of these; without any, all.
+        #[serde(default)]
+        select: Selection,
+    },
+    /// Do something with held messages.
+    Act {
+        /// What.
+        act: Act,
+        /// With which: queue ids, at most [`MAX_ACTS`].
+        ids: Vec<String>,
+    },
+}
+
+/// Messages in one request to act: as long as the helper takes for them, the operator's command waits.
+pub const MAX_ACTS: usize = 50;
+
+/// What an operator can do with a held message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// Let it go to its recipients.
+    Release,
+    /// Give it back to its sender.
+    Return,
+}
+
+impl Act {
+    /// For logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Return => "return",
+        }
+    }
+}
+
+/// Picks held messages: those that fit everything that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Selection {
+    /// One of these queue ids; empty: any.
+    pub ids: Vec<String>,
+    /// Of this storm.
+    pub storm: Option<String>,
+    /// To this list.
+    pub list: Option<String>,
+    /// By this author.
+    pub author: Option<String>,
+    /// Held for this reason: `suspicion`, `storm`, `automatic`, `limit`, `by_hand`.
+    pub reason: Option<String>,
+    /// Held for at least so many seconds.
+    pub older_than_s: Option<u64>,
 }
 
 /// The reply.
@@ -29,6 +83,10 @@ pub enum Reply {
     Lists(Lists),
     /// To `storms`.
     Storms(Storms),
+    /// To `quarantine`.
+    Quarantine(Quarantine),
+    /// To `act`.
+    Acted(Acted),
     /// The request was refused.
     Error {
         /// Why, for a person.
@@ -90,6 +148,8 @@ pub struct Status {
     pub memory_only: bool,
     /// What outlives it.
     pub journal: Journal,
+    /// Held mail.
+    pub quarantine: QuarantineState,
 }
 
 /// A becalm that was taken over and finishes its sessions.
@@ -162,6 +222,52 @@ pub struct Recalled {
     pub took_ms: u64,
     /// What was odd.
     pub remarks: Vec<String>,
+}
+
+/// Held mail, in sum.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QuarantineState {
+    /// Messages.
+    pub held: u64,
+    /// The copies they stand for.
+    pub copies: u64,
+    /// Their bytes; estimated for the latest.
+    pub bytes: u64,
+    /// Those that will go by themselves.
+    pub waiting: u64,
+    /// Since when the oldest is held, RFC 3339.
+    pub oldest: Option<String>,
+    /// Messages at most.
+    pub max_count: u64,
+    /// Bytes at most.
+    pub max_bytes: u64,
+    /// At this age they are returned, in seconds.
+    pub max_age_s: u64,
+    /// Why nothing more is held: `max_count`, `max_bytes`, `disk`.
+    pub full: Option<String>,
+    /// Free bytes on the disk of Postfix's queue.
+    pub free_bytes: Option<u64>,
+    /// Messages on hold that are not becalm's.
+    pub others: u64,
+    /// When the hold queue was last looked at, RFC 3339.
+    pub reconciled: Option<String>,
+    /// The helpers, one for each Postfix.
+    pub helpers: Vec<HelperState>,
+}
+
+/// A helper, as the daemon last met it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HelperState {
+    /// Its socket.
+    pub socket: String,
+    /// `ok`, `down`, `not asked yet`.
+    pub state: String,
+    /// Since when it is down, RFC 3339.
+    pub since: Option<String>,
+    /// Why.
+    pub error: Option<String>,
+    /// The version of its Postfix.
+    pub postfix: Option<String>,
 }
 
 /// A source of the directory.
@@ -294,14 +400,45 @@ pub struct HeldInfo {
     pub list: Option<String>,
     /// Who wrote it.
     pub author: Option<String>,
-    /// Why.
+    /// Why: `suspicion`, `storm`, `automatic`, `limit`, `by_hand`.
     pub reason: String,
+    /// The storm it belongs to.
+    pub storm: Option<String>,
     /// Mailboxes that it would reach.
     pub copies: u64,
+    /// Bytes; none until the queue was looked at.
+    pub size: Option<u64>,
     /// RFC 3339.
     pub since: String,
     /// When it would go, RFC 3339; none: a storm came of it, it stays.
     pub until: Option<String>,
     /// False: the list is only observed, the message was delivered.
     pub held: bool,
+    /// Why becalm does not act upon it by itself any more.
+    pub trouble: Option<String>,
+}
+
+/// Held messages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// The oldest first.
+    pub messages: Vec<HeldInfo>,
+}
+
+/// What was done. What is in neither list was not come to: ask again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Acted {
+    /// Queue ids of the messages that it was done with.
+    pub done: Vec<String>,
+    /// The others.
+    pub failed: Vec<Failed>,
+}
+
+/// A message that nothing was done with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failed {
+    /// Its queue id.
+    pub id: String,
+    /// Why, for a person.
+    pub reason: String,
 }

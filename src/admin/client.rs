@@ -36,11 +36,15 @@ pub enum AskError {
     Refused(String),
 }
 
+/// An act upon held mail waits for the helper.
+const PATIENCE_FOR_ACTS: Duration = Duration::from_secs(100);
+
 /// Asks the daemon behind `socket`.
 pub fn ask(socket: &Path, request: &Request) -> Result<Reply, AskError> {
     let connect = |source| AskError::Connect { socket: socket.to_owned(), source };
     let mut stream = UnixStream::connect(socket).map_err(connect)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let patience = if matches!(request, Request::Act { .. }) { PATIENCE_FOR_ACTS } else { PATIENCE };
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');

@@ -13,8 +13,11 @@ use super::api::{MAX_REQUEST, Reply, Request};
 /// Operators and monitoring, not the public: more at a time is a mistake.
 const MAX_CONNECTIONS: usize = 32;
 
-/// For one request and its reply.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// For a request to arrive.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// For one request and its reply. Acts upon held mail wait for the helper, which has a minute at most.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Who may ask, by user id. The mode of the socket says who can connect at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +37,18 @@ impl Allowed {
     }
 }
 
-/// Answers requests until the listener fails for good. `answer` must not block for long.
-pub async fn serve<F>(listener: UnixListener, allowed: Allowed, answer: F)
+/// Who asks, as the kernel says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The user's number.
+    pub user: u32,
+}
+
+/// Answers requests until the listener fails for good. `answer` must not block.
+pub async fn serve<F, A>(listener: UnixListener, allowed: Allowed, answer: F)
 where
-    F: Fn(Request) -> Reply + Send + Sync + 'static,
+    F: Fn(Request, Peer) -> A + Send + Sync + 'static,
+    A: Future<Output = Reply> + Send + 'static,
 {
     let answer = Arc::new(answer);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -65,17 +76,19 @@ where
     }
 }
 
-async fn converse<F>(mut stream: UnixStream, allowed: &Allowed, answer: &F) -> std::io::Result<()>
+async fn converse<F, A>(mut stream: UnixStream, allowed: &Allowed, answer: &F) -> std::io::Result<()>
 where
-    F: Fn(Request) -> Reply,
+    F: Fn(Request, Peer) -> A,
+    A: Future<Output = Reply>,
 {
     let peer = stream.peer_cred()?;
     let reply = if allowed.admits(peer.uid(), peer.gid()) {
         let mut line = Vec::new();
         let (reader, _) = stream.split();
-        BufReader::new(reader.take(MAX_REQUEST as u64)).read_until(b'\n', &mut line).await?;
+        let mut reader = BufReader::new(reader.take(MAX_REQUEST as u64));
+        tokio::time::timeout(REQUEST_PATIENCE, reader.read_until(b'\n', &mut line)).await??;
         match serde_json::from_slice::<Request>(&line) {
-            Ok(request) => answer(request),
+            Ok(request) => answer(request, Peer { user: peer.uid() }).await,
             Err(error) => Reply::Error { message: format!("not a request: {error}") },
         }
     } else {

@@ -7,7 +7,8 @@ use anyhow::bail;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::admin::api::{Journal, Lists, Reply, Request, Status, Storms};
+use super::quarantine::{bytes, span};
+use crate::admin::api::{Journal, Lists, QuarantineState, Reply, Request, Status, Storms};
 use crate::admin::client;
 use crate::config::{Config, DEFAULT_PATH};
 
@@ -38,6 +39,7 @@ pub fn run(args: &AskArgs, request: &Request) -> anyhow::Result<ExitCode> {
         Reply::Lists(lists) => lists_text(lists),
         Reply::Storms(storms) => storms_text(storms),
         Reply::Error { message } => bail!("{message}"),
+        Reply::Quarantine(_) | Reply::Acted(_) => bail!("becalm gave another answer than was asked for"),
     };
     super::print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -92,6 +94,11 @@ fn status_text(status: &Status) -> String {
         "trouble     {} failed open, {} watched without an end, {} sessions failed, {} connections refused",
         c.failed_open, c.watched_unfinished, c.sessions_failed, c.connections_refused
     ));
+    lines.push(format!(
+        "of the held {} released, {} returned to their senders; {} refused because no more may be held",
+        c.released, c.returned, c.hold_full
+    ));
+    lines.extend(quarantine_lines(&status.quarantine));
     for source in &status.sources {
         let stale = source.stale.as_ref().map_or(String::new(), |why| format!("; STALE: {why}"));
         lines.push(format!(
@@ -175,6 +182,46 @@ fn journal_lines(journal: &Journal) -> Vec<String> {
     lines
 }
 
+fn quarantine_lines(q: &QuarantineState) -> Vec<String> {
+    let mut lines = vec![format!(
+        "held        {} of {} messages, {} of {}, {} copies, {} of them go by themselves; the oldest since {} (returned after {})",
+        q.held,
+        q.max_count,
+        bytes(q.bytes),
+        bytes(q.max_bytes),
+        q.copies,
+        q.waiting,
+        q.oldest.as_deref().unwrap_or("-"),
+        span(q.max_age_s),
+    )];
+    if let Some(full) = &q.full {
+        lines.push(format!("HOLD FULL   {full}: what would be held is refused for now"));
+    }
+    if q.helpers.is_empty() {
+        lines.push("helper      none: nothing leaves the hold queue by itself".to_owned());
+    } else {
+        lines.push(format!(
+            "hold queue  looked at {}, {} held that are not becalm's, {} free",
+            q.reconciled.as_deref().unwrap_or("never"),
+            q.others,
+            q.free_bytes.map_or_else(|| "?".to_owned(), bytes),
+        ));
+    }
+    lines.extend(q.helpers.iter().map(|helper| match &helper.error {
+        Some(error) => format!(
+            "HELPER DOWN since {}: {error}; held mail stays on hold until it comes back",
+            helper.since.as_deref().unwrap_or("-")
+        ),
+        None => format!(
+            "helper      {} {}, Postfix {}",
+            helper.socket,
+            helper.state,
+            helper.postfix.as_deref().unwrap_or("-")
+        ),
+    }));
+    lines
+}
+
 fn lists_text(lists: &Lists) -> String {
     if lists.lists.is_empty() {
         return "no lists: name them in becalm.toml, or name Postfix's alias files in [directory]\n"
@@ -254,19 +301,19 @@ fn storms_text(storms: &Storms) -> String {
             ]);
         }
         text.push_str(&format!(
-            "\nSuspicions (this version releases nothing by itself: `postsuper -H QUEUE-ID` does)\n{held}\n"
+            "\nSuspicions (`becalm quarantine` shows all that is held, releases it, returns it)\n{held}\n"
         ));
     }
     text
 }
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied());
     table
 }
 
-fn align_right(table: &mut Table, column: usize) {
+pub(super) fn align_right(table: &mut Table, column: usize) {
     if let Some(column) = table.column_mut(column) {
         column.set_cell_alignment(CellAlignment::Right);
     }

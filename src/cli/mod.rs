@@ -6,9 +6,12 @@ pub mod check;
 pub mod config;
 mod demo;
 mod figures;
+mod helper;
 mod observe;
+mod quarantine;
 mod replay;
 mod run;
+mod tune;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -40,12 +43,18 @@ pub enum Command {
     BenchNoop(bench::NoopArgs),
     /// Shows what becalm would have done with past or invented mail.
     Replay(replay::ReplayArgs),
+    /// Suggests thresholds for each list, from past mail, as a configuration fragment.
+    Tune(tune::TuneArgs),
     /// Shows how the running daemon is.
     Status(ask::AskArgs),
     /// Shows the lists it knows, the largest first: members, mode, where each came from.
     Lists(ask::AskArgs),
     /// Shows storms, and messages under suspicion with the time at which they would go.
     Storms(ask::AskArgs),
+    /// Shows held mail, releases it, returns it to its senders.
+    Quarantine(quarantine::QuarantineArgs),
+    /// Acts upon Postfix's hold queue for the daemon; runs as root.
+    Helper(helper::HelperArgs),
     /// Puts everything to observe at once, or back.
     Observe(observe::ObserveArgs),
     /// Checks becalm's configuration and Postfix's: what is wrong, where, and the remedy.
@@ -62,9 +71,12 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => Ok(bench::run(&args)),
         Command::BenchNoop(args) => bench::serve_noop(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Status(args) => ask::run(&args, &Request::Status {}),
         Command::Lists(args) => ask::run(&args, &Request::Lists {}),
         Command::Storms(args) => ask::run(&args, &Request::Storms {}),
+        Command::Quarantine(args) => quarantine::run(&args),
+        Command::Helper(args) => helper::run(args),
         Command::Observe(args) => observe::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(&args),

@@ -11,8 +11,8 @@ use super::reader::{Known, Notes, Section, wanted};
 use super::rules::{MODES, Place, classes, default_policy, lists};
 use super::value::{self, Problem, days, hours, minutes, seconds};
 use super::{
-    Admin, Config, Exempt, Listen, ListenAddress, Log, LogFormat, Policies, State, Tables, UnknownLists,
-    Watch,
+    Admin, Config, Exempt, Listen, ListenAddress, Log, LogFormat, Policies, Quarantine, State, Tables,
+    UnknownLists, Watch,
 };
 use crate::directory::settings::DirectorySettings;
 use crate::journal::settings::JournalSettings;
@@ -103,6 +103,7 @@ fn config(notes: &Notes, mut root: Section<'_, '_>, place: &Place<'_>) -> Config
         unknown_lists: unknown_lists(root.section("unknown_lists")),
         tables: tables(root.section("tables")),
         log: log(root.section("log")),
+        quarantine: quarantine(root.section("quarantine")),
         admin: admin(root.section("admin")),
         state: state(root.section("state")),
         journal: journal(root.section("journal")),
@@ -331,6 +332,22 @@ fn log(mut section: Section<'_, '_>) -> Log {
     set(&mut log.level, section.choice("level", &LEVELS));
     section.finish();
     log
+}
+
+fn quarantine(mut section: Section<'_, '_>) -> Quarantine {
+    let mut quarantine = Quarantine::default();
+    set(&mut quarantine.helpers, section.texts("helpers", "absolute paths", value::absolute_path));
+    if quarantine.helpers.len() > 8 {
+        let message = format!("`helpers`: {} are given", quarantine.helpers.len());
+        section.error("helpers", message, "allowed: 0 to 8");
+    }
+    set(&mut quarantine.release_pace, section.count("release_pace", 1..=1_000_000_000_000));
+    set(&mut quarantine.max_age, section.duration("max_age", seconds(1)..=days(30)));
+    set(&mut quarantine.max_count, section.count("max_count", 10..=100_000));
+    set(&mut quarantine.max_bytes, section.count("max_bytes", 1_000_000..=1_000_000_000_000));
+    set(&mut quarantine.reconcile, section.duration("reconcile", seconds(1)..=hours(1)));
+    section.finish();
+    quarantine
 }
 
 fn admin(mut section: Section<'_, '_>) -> Admin {

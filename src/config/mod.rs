@@ -29,7 +29,7 @@ use ipnet::IpNet;
 pub use self::default::DEFAULT_TEXT;
 pub use self::diagnostic::{Diagnostic, Report, Severity, did_you_mean, line_column};
 pub use self::policies::Policies;
-pub use self::value::show_duration;
+pub use self::value::{parse_duration, show_duration};
 use crate::directory::settings::DirectorySettings;
 use crate::journal::settings::JournalSettings;
 use crate::mail::address::AddressRules;
@@ -64,6 +64,8 @@ pub struct Config {
     pub tables: Tables,
     /// What is logged and how.
     pub log: Log,
+    /// What becomes of held mail.
+    pub quarantine: Quarantine,
     /// The operators' socket.
     pub admin: Admin,
     /// What outlives a restart.
@@ -236,6 +238,37 @@ pub enum LogFormat {
     Json,
     /// systemd's journal, with fields.
     Journald,
+}
+
+/// What becomes of held mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantine {
+    /// The helpers' sockets, one for each Postfix that becalm filters for, at most 8. Without any, nothing leaves
+    /// the hold queue by itself.
+    pub helpers: Vec<PathBuf>,
+    /// Copies a minute in which suspicions that calmed are released. 1 to 10^12.
+    pub release_pace: u64,
+    /// At this age held mail is returned to its sender. 1 s to 30 days.
+    pub max_age: Duration,
+    /// So many messages are held at most. 10 to 100,000.
+    pub max_count: usize,
+    /// So many bytes are held at most. 1 MB to 1 TB.
+    pub max_bytes: u64,
+    /// How often the hold queue is compared with what is known. 1 s to 1 h.
+    pub reconcile: Duration,
+}
+
+impl Default for Quarantine {
+    fn default() -> Self {
+        Self {
+            helpers: vec![PathBuf::from("/run/becalm-helper/helper.sock")],
+            release_pace: 100_000,
+            max_age: Duration::from_secs(3 * 86_400),
+            max_count: 20_000,
+            max_bytes: 2_000_000_000,
+            reconcile: Duration::from_secs(60),
+        }
+    }
 }
 
 /// The operators' socket.

@@ -42,6 +42,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
         .map_err(|_| Problem::new(format!("`{text}` is less than nothing"), "leave out the minus sign"))
 }
 
+/// A length of time from the command line.
+///
+/// # Errors
+/// What is wrong with it, and how to write it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration(text).map_err(|problem| format!("{}: {}", problem.message, problem.help))
+}
+
 pub(super) const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }

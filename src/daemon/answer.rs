@@ -1,11 +1,16 @@
 //! Answers to the admin socket.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+
+use tracing::info;
 
 use super::Daemon;
 use crate::admin::api::{
-    HeldInfo, ListInfo, Lists, OpenList, Reply, Request, Source, Status, Storms, TableUse,
+    Act, HeldInfo, ListInfo, Lists, MAX_ACTS, OpenList, Quarantine, Reply, Request, Selection, Source,
+    Status, Storms, TableUse,
 };
+use crate::admin::server::Peer;
 use crate::engine::WatchedList;
 use crate::quarantine::ledger::Held;
 use crate::storm::policy::Mode;
@@ -18,12 +23,56 @@ const MAX_SUSPICIONS: usize = 1000;
 
 impl Daemon {
     /// The reply to a request.
-    pub fn answer(&self, request: &Request) -> Reply {
+    pub(super) async fn answer(self: Arc<Self>, request: Request, peer: Peer) -> Reply {
         match request {
             Request::Status {} => Reply::Status(Box::new(self.status())),
             Request::Lists {} => Reply::Lists(self.lists()),
             Request::Storms {} => Reply::Storms(self.storms()),
+            Request::Quarantine { select } => {
+                let messages = self.quarantine(&select).into_iter().map(held_info).collect();
+                Reply::Quarantine(Quarantine { messages })
+            }
+            Request::Act { act, ids } => self.operate(act, ids, peer).await,
         }
+    }
+
+    /// Does what an operator asks for. Nothing is done that cannot be written down first.
+    async fn operate(self: Arc<Self>, act: Act, ids: Vec<String>, peer: Peer) -> Reply {
+        if ids.len() > MAX_ACTS {
+            return Reply::Error { message: format!("at most {MAX_ACTS} messages at once") };
+        }
+        let done = tokio::task::spawn_blocking(move || {
+            let now = self.shared.clock.now();
+            let entry = self.audit.begin(now, peer.user, act, &ids)?;
+            let acted = self.keeper.operate(act, &ids);
+            let (done, failed) = (acted.done.len(), acted.failed.len());
+            info!(user = peer.user, act = act.name(), done, failed, "an operator acts upon held mail");
+            self.audit.end(self.shared.clock.now(), &entry, &acted);
+            Ok::<_, std::io::Error>(acted)
+        });
+        match done.await {
+            Ok(Ok(acted)) => Reply::Acted(acted),
+            Ok(Err(error)) => {
+                Reply::Error { message: format!("nothing was done, for it cannot be written down: {error}") }
+            }
+            Err(panic) => Reply::Error { message: format!("becalm failed on this: {panic}") },
+        }
+    }
+
+    fn quarantine(&self, select: &Selection) -> Vec<Held> {
+        let now = self.shared.clock.now();
+        let same = |wanted: &Option<String>, is: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| is.is_some_and(|is| is.eq_ignore_ascii_case(wanted)))
+        };
+        let ids: HashSet<&str> = select.ids.iter().map(String::as_str).collect();
+        self.shared.ledger.select(|item| {
+            (ids.is_empty() || ids.contains(item.queue_id.as_str()))
+                && same(&select.storm, item.storm.as_deref())
+                && same(&select.list, item.list.as_deref())
+                && same(&select.author, item.author.as_deref())
+                && same(&select.reason, Some(item.reason))
+                && select.older_than_s.is_none_or(|age| now.since(item.since).as_secs() >= age)
+        })
     }
 
     fn status(&self) -> Status {
@@ -71,6 +120,7 @@ impl Daemon {
             tables: self.tables(),
             memory_only: !shared.memory.is_kept(),
             journal: shared.memory.info(now),
+            quarantine: self.keeper.state(),
         }
     }
 
@@ -159,10 +209,13 @@ fn held_info(item: Held) -> HeldInfo {
         list: item.list,
         author: item.author,
         reason: item.reason.to_owned(),
+        storm: item.storm,
         copies: item.copies,
+        size: item.size,
         since: item.since.rfc3339(),
         until: item.until.map(Timestamp::rfc3339),
         held: item.held,
+        trouble: item.trouble,
     }
 }
 

@@ -19,12 +19,16 @@ use crate::milter::{
 };
 use crate::quarantine::ledger::Held;
 use crate::quarantine::mark::{self, Mark};
+use crate::time::Timestamp;
 
 /// A session reads this much at a time: an envelope of 500 recipients fits.
 const READ_BYTES: usize = 32 * 1024;
 
 /// Buffers that grew beyond this for one large message are given back after it.
 const KEEP_BYTES: usize = 64 * 1024;
+
+/// What a client is told whose message cannot be held either.
+const HOLD_IS_FULL: &str = "Too many replies to this list; try again later";
 
 /// How long a session may take.
 #[derive(Clone, Copy, Debug)]
@@ -157,8 +161,7 @@ impl Handler {
         FinalReply::Accept
     }
 
-    fn judge(&self, queue_id: &str) -> Option<Decision> {
-        let now = self.shared.clock.now();
+    fn judge(&self, queue_id: &str, now: Timestamp) -> Option<Decision> {
         let id = (!queue_id.is_empty()).then_some(queue_id.as_bytes());
         // A bug in the judgement must cost a judgement, not a message. The engine's state is atomics and
         // caches behind locks that recover from poisoning.
@@ -170,6 +173,7 @@ impl Handler {
         &self,
         decision: &Decision,
         queue_id: &str,
+        now: Timestamp,
         changes: &mut Changes<'_>,
     ) -> Option<FinalReply> {
         if decision.action != Action::Accept || (decision.enforced && !self.shared.engine.is_observing()) {
@@ -182,7 +186,9 @@ impl Handler {
                 verdict: decision.action.name().to_owned(),
                 reason: decision.reason.name().to_owned(),
                 storm: decision.storm.clone().unwrap_or_default(),
-                at: self.shared.clock.now(),
+                at: now,
+                copies: decision.audience,
+                until: decision.reason.until(),
             };
             changes.add_header(mark::HEADER.as_bytes(), self.shared.marker.value(&mark).as_bytes());
         }
@@ -203,7 +209,7 @@ impl Handler {
         }
     }
 
-    fn report(&self, decision: &Decision, queue_id: &str) {
+    fn report(&self, decision: Decision, queue_id: String, now: Timestamp) {
         let shared = &self.shared;
         let counters = &shared.counters;
         let counter = match decision.action {
@@ -225,23 +231,6 @@ impl Handler {
             debug!(queue_id, list, kind, reason, copies, redistributed, receipts, "passed");
             return;
         }
-        let now = shared.clock.now();
-        if decision.would == Action::Hold || decision.action == Action::Hold {
-            shared.ledger.note(Held {
-                queue_id: queue_id.to_owned(),
-                list: decision.list.clone(),
-                author: decision.author.clone(),
-                reason,
-                storm: decision.storm.clone(),
-                copies,
-                since: now,
-                until: match decision.reason {
-                    Reason::Suspicion { until } => Some(until),
-                    _ => None,
-                },
-                held: decision.action == Action::Hold,
-            });
-        }
         if shared.verdict_lines.admits(now) {
             let storm = decision.storm.as_deref().unwrap_or("-");
             match decision.reason {
@@ -251,6 +240,21 @@ impl Handler {
                 }
                 _ => info!(queue_id, list, kind, action, would, reason, copies, storm, "stopped"),
             }
+        }
+        if decision.would == Action::Hold || decision.action == Action::Hold {
+            shared.ledger.note(Held {
+                queue_id,
+                list: decision.list,
+                author: decision.author,
+                reason,
+                storm: decision.storm,
+                copies,
+                since: now,
+                until: decision.reason.until(),
+                held: decision.action == Action::Hold,
+                size: None,
+                trouble: None,
+            });
         }
     }
 }
@@ -302,15 +306,22 @@ impl Filter for Handler {
     fn end_of_message(&mut self, macros: &Macros, changes: &mut Changes<'_>) -> FinalReply {
         self.unfinished = false;
         let queue_id = String::from_utf8_lossy(macros.queue_id().unwrap_or_default()).into_owned();
-        let Some(mut decision) = self.judge(&queue_id) else {
+        let now = self.shared.clock.now();
+        let Some(mut decision) = self.judge(&queue_id, now) else {
             return self.fail_open(&queue_id, "the judgement panicked");
         };
         // First, whatever comes: a storm is announced once, by the message that declared it.
         self.shared.publish(&decision.events);
         self.shared.memory.keep_judged(std::mem::take(&mut decision.record));
-        match self.carry_out(&decision, &queue_id, changes) {
+        if decision.action == Action::Hold && self.shared.ledger.full().is_some() {
+            // Nothing is dropped: the sending server keeps it, and tries again.
+            self.shared.counters.hold_full.add_one();
+            decision.action = Action::Defer { text: HOLD_IS_FULL.to_owned() };
+            decision.would = decision.action.clone();
+        }
+        match self.carry_out(&decision, &queue_id, now, changes) {
             Some(reply) => {
-                self.report(&decision, &queue_id);
+                self.report(decision, queue_id, now);
                 reply
             }
             None => {

@@ -199,7 +199,7 @@ pub async fn accept(listener: Listener, shared: Arc<Shared>) -> io::Result<()> {
 
 async fn take<S>(stream: io::Result<S>, name: &str, shared: &Arc<Shared>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let stream = match stream {
         Ok(stream) => stream,
@@ -225,7 +225,7 @@ where
     };
     shared.counters.connections_accepted.add_one();
     let shared = Arc::clone(shared);
-    tokio::task::spawn_local(async move {
+    tokio::spawn(async move {
         let _place = place;
         if let Err(error) = connection::serve(stream, Arc::clone(&shared)).await {
             shared.counters.sessions_failed.add_one();

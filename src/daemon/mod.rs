@@ -5,9 +5,11 @@
 //! all.
 
 mod answer;
+mod audit;
 pub mod background;
 pub mod connection;
 mod drain;
+mod keeper;
 pub mod listen;
 mod memory;
 pub mod shared;
@@ -28,6 +30,8 @@ use crate::engine::Engine;
 use crate::quarantine::mark::Marker;
 use crate::storm::limits::RateError;
 use crate::time::Timestamp;
+use audit::Audit;
+use keeper::Keeper;
 use listen::{ListenError, Listener, Sockets};
 use shared::Shared;
 use takeover::{Kin, Link, Taken, TakeoverError};
@@ -72,6 +76,8 @@ pub struct Daemon {
     /// To the becalm that this one takes over from, until it runs itself.
     before: Mutex<Option<Link>>,
     standing: Mutex<Standing>,
+    keeper: Arc<Keeper>,
+    audit: Audit,
     /// Locked only by the supervisor, for as long as sources are read.
     directory: Mutex<Directory>,
 }
@@ -146,6 +152,8 @@ impl Daemon {
         let link = link
             .map_err(|source| StartError::System { what: "cannot listen to the running becalm", source })?;
         let daemon = Self {
+            keeper: Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone())),
+            audit: Audit::new(&config.state.directory),
             shared,
             listening: listeners.iter().map(|listener| listener.name().to_owned()).collect(),
             config_path,

@@ -132,9 +132,7 @@ impl Shared {
                     ..
                 } => {
                     // What was under suspicion is now part of a storm and stays where it is.
-                    if let Some(list) = list {
-                        self.ledger.keep_held(list);
-                    }
+                    self.ledger.keep_held(list.as_deref(), storm);
                     let list = list.as_deref().unwrap_or("-");
                     warn!(storm, list, members, trigger, newcomers, authors, list_newcomers, copies, "storm");
                 }

@@ -55,6 +55,8 @@ impl Daemon {
             // For a becalm that takes over. When nobody accepts and it is dropped, nobody listens.
             let mut sockets = Some(Arc::new(listeners));
             let mut claims = daemon.open_takeover_socket();
+            // One keeper at a time: the one before has stopped its own.
+            daemon.start_keeper()?;
             ready(&daemon);
             notify(sd_notify::NotifyState::Ready);
             let after = loop {
@@ -62,6 +64,7 @@ impl Daemon {
                 if after.is_none() {
                     notify(sd_notify::NotifyState::Stopping);
                 }
+                daemon.keeper.stop();
                 stop_accepting(&workers).await;
                 if let Some(link) = &after {
                     link.peer.say(Message::Stopped {});
@@ -88,6 +91,13 @@ impl Daemon {
             .map_err(|source| StartError::System { what: "cannot start the worker threads", source })
     }
 
+    fn start_keeper(&self) -> Result<(), StartError> {
+        self.keeper.start().map_err(|source| StartError::System {
+            what: "cannot start the keeper of the quarantine",
+            source,
+        })
+    }
+
     /// The becalm that had taken over is dead: all is as it was before.
     async fn take_back(
         self: &Arc<Self>,
@@ -99,6 +109,7 @@ impl Daemon {
         // First this: mail waits.
         let workers = sockets.map(|sockets| self.start_workers(sockets)).transpose()?;
         self.resume_journal().await;
+        self.start_keeper()?;
         self.open_admin_socket(true)?;
         Ok(workers)
     }
@@ -226,6 +237,7 @@ impl Daemon {
         self.shared.set_limits(site::patience(&new), new.listen.max_connections);
         // The history of lists that are new begins now.
         self.shared.memory.checkpoint_soon();
+        self.keeper.set(new.quarantine.clone());
         self.standing().config = new;
         Ok(())
     }
@@ -280,7 +292,9 @@ impl Daemon {
         let listener = tokio::net::UnixListener::from_std(listener)
             .map_err(|source| StartError::System { what: "cannot watch the admin socket", source })?;
         let daemon = Arc::clone(self);
-        tokio::spawn(server::serve(listener, allowed, move |request| daemon.answer(&request)));
+        tokio::spawn(server::serve(listener, allowed, move |request, peer| {
+            Arc::clone(&daemon).answer(request, peer)
+        }));
         Ok(())
     }
 

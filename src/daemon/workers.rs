@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 use tracing::error;
 
 use super::listen::{self, Listener};
@@ -33,7 +32,7 @@ impl Workers {
             let (shared, accepting) = (Arc::clone(shared), accepting.subscribe());
             let thread = std::thread::Builder::new()
                 .name(format!("becalm-{number}"))
-                .spawn(move || LocalSet::new().block_on(&runtime, work(listeners, shared, accepting)))?;
+                .spawn(move || runtime.block_on(work(listeners, shared, accepting)))?;
             threads.push(thread);
         }
         Ok(Self { threads, accepting })
@@ -66,7 +65,7 @@ async fn work(listeners: Vec<Listener>, shared: Arc<Shared>, mut accepting: watc
         .into_iter()
         .map(|listener| {
             let shared = Arc::clone(&shared);
-            tokio::task::spawn_local(async move {
+            tokio::spawn(async move {
                 if let Err(error) = listen::accept(listener, shared).await {
                     error!(%error, "a listener failed");
                 }

@@ -62,7 +62,7 @@ pub struct Share<'a> {
 
 /// What is known of a message once its headers are read.
 struct Facts {
-    author: Option<String>,
+    author: Option<AuthorAddress>,
     author_key: u64,
     user: Option<AuthorAddress>,
     traces: Traces,
@@ -155,14 +155,14 @@ impl Engine {
             crate::mail::author(world.rules(), tx.user.as_deref(), Some(&tx.head), &tx.sender, |address| {
                 world.snapshot.lookup_bytes(address).is_some()
             });
-        let author_key = author.as_ref().map_or(0, |author| self.keys.bytes(Role::Author, author));
+        let author_key = author.as_deref().map_or(0, |author| self.keys.bytes(Role::Author, author));
         // Without headers and sender: nobody but the authenticated user.
         let user = tx
             .user
             .as_deref()
             .and_then(|user| crate::mail::author(world.rules(), Some(user), None, b"", |_| false));
         Facts {
-            author: author.map(|author| String::from_utf8_lossy(&author).into_owned()),
+            author,
             author_key,
             user,
             traces: Traces::read(&tx.head, queue_id, &self.keys),
@@ -184,20 +184,18 @@ impl Engine {
 
     /// Adds up what the message reaches: earlier parts count, what has been counted already does not.
     fn weigh(&self, tx: &Transaction, facts: &Facts, lists: &[Arc<WatchedList>], now: Timestamp) -> Weighed {
-        let remembered = |last: u64| {
-            let key = self.retry_key(facts, last)?;
-            let memo = self.retries.get(key, now, RETRY_MEMORY)?;
+        let seen = |last: u64| self.retries.get_dated(self.retry_key(facts, last)?, now, COUNTED_MEMORY);
+        let still_holds = |(memo, at): (RetryMemo, Timestamp)| {
             // A suspicion whose time is over is judged anew.
-            (!matches!(memo.judgement, Judgement::Suspicion { until } if until <= now)).then_some(memo)
+            let over = matches!(memo.judgement, Judgement::Suspicion { until } if until <= now);
+            (now.since(at) < RETRY_MEMORY && !over).then_some(memo)
         };
+        let seen_by_list: SmallVec<[Option<(RetryMemo, Timestamp)>; 2]> =
+            lists.iter().map(|list| seen(list.key)).collect();
+        let counted = seen_by_list.iter().map(Option::is_some).collect();
         let by_list: SmallVec<[Option<RetryMemo>; 2]> =
-            lists.iter().map(|list| remembered(list.key)).collect();
-        let by_recipients = remembered(tx.digest);
-        let seen = |last: u64| {
-            self.retry_key(facts, last)
-                .is_some_and(|key| self.retries.get(key, now, COUNTED_MEMORY).is_some())
-        };
-        let counted = lists.iter().map(|list| seen(list.key)).collect();
+            seen_by_list.into_iter().map(|seen| seen.and_then(still_holds)).collect();
+        let by_recipients = seen(tx.digest).and_then(still_holds);
         let limited = by_list.iter().chain([&by_recipients]).flatten().any(|memo| memo.limited);
         let retried: SmallVec<[Option<Judgement>; 2]> =
             by_list.iter().map(|memo| memo.map(|memo| memo.judgement)).collect();
@@ -379,7 +377,8 @@ impl Engine {
                 Judgement::Storm => Reason::Storm,
             };
             if let Some(list) = &worst.list {
-                decision.list = Some(list.address.clone());
+                // Into the same memory: it is the first one, nearly always.
+                decision.list.get_or_insert_default().clone_from(&list.address);
                 decision.storm = storm_name(list, now).filter(|_| worst.judgement != Judgement::Pass);
             }
         }
@@ -501,7 +500,7 @@ impl Decision {
             list: lists.first().map(|list| list.address.clone()),
             storm: None,
             audience: audience(&tx.world, lists.iter()).saturating_add(tx.plain_recipients()),
-            author: facts.author.clone(),
+            author: facts.author.as_deref().map(|author| String::from_utf8_lossy(author).into_owned()),
             kind: if facts.automatic { Kind::Automatic } else { Kind::New },
             redistributed: facts.redistributed,
             wants_receipts: facts.wants_receipts,

@@ -165,6 +165,14 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// When a suspicion would be released; none for everything else.
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Suspicion { until } => Some(*until),
+            _ => None,
+        }
+    }
+
     /// For logs and counters.
     pub fn name(&self) -> &'static str {
         match self {
@@ -260,6 +268,13 @@ impl Engine {
         let world = World::new(parts, policy, &self.keys, &self.states, Some(&earlier), now)?;
         self.world.store(Arc::new(world));
         Ok(())
+    }
+
+    /// The list that an address names, as it was sent.
+    pub fn list_named(&self, raw: &[u8], now: Timestamp) -> Option<Arc<WatchedList>> {
+        let world = self.world.load();
+        let spelling = World::spelling(raw, &self.keys);
+        world.recipient(raw, spelling, &mut AddressBuf::new(), &self.keys, now)?.1
     }
 
     /// Makes an author known to a list: mail of his was released, or is known from earlier days. Returns what is to
@@ -400,8 +415,11 @@ fn storm_name(list: &WatchedList, now: Timestamp) -> Option<String> {
 /// When it began, and four digits that tell storms of the same second apart: short enough to be read out on
 /// the telephone.
 fn name_storm(since: Timestamp, key: u64) -> String {
-    let time: String = since.rfc3339().chars().filter(|c| !matches!(c, '-' | ':')).collect();
-    format!("{time}-{:04x}", key & 0xffff)
+    let mut name = since.rfc3339();
+    name.retain(|c| !matches!(c, '-' | ':'));
+    name.push('-');
+    name.extend([12, 8, 4, 0].into_iter().filter_map(|bits| char::from_digit((key >> bits & 15) as u32, 16)));
+    name
 }
 
 fn readable_address(world: &World, raw: &[u8]) -> String {

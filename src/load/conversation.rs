@@ -187,7 +187,8 @@ impl<'m> Conversation<'m> {
         if self.stage == Stage::Negotiation {
             return self.on_negotiated(bytes);
         }
-        let due = self.due();
+        // What comes before the command is out is the answer to nothing.
+        let due = self.due().filter(|_| self.unsent().is_empty());
         let mut input = std::mem::take(&mut self.input);
         // Most answers come whole.
         let whole = if input.is_empty() {

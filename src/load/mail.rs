@@ -78,7 +78,7 @@ impl Shape {
     pub const MAX_HEADERS: usize = 1_000;
     /// Postfix's `header_size_limit`.
     pub const MAX_HEADER_BYTES: usize = 102_400;
-    /// Far above Postfix's `message_size_limit` of 10 MB: it is kept once, in memory.
+    /// Far above Postfix's `message_size_limit` of 10 MB. Each connection that sends it has a copy in memory.
     pub const MAX_BODY: usize = 100_000_000;
 }
 

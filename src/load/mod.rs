@@ -72,7 +72,7 @@ pub enum Failure {
         source: io::Error,
     },
     /// The filter closed the connection.
-    #[error("the filter closed the connection{}", after.map_or(String::new(), |kind| format!(" instead of answering {}", conversation::name(kind))))]
+    #[error("the filter closed the connection{}", instead(*after))]
     HungUp {
         /// The command whose answer was due.
         after: Option<Kind>,
@@ -91,6 +91,17 @@ pub enum Failure {
     /// The system refused something.
     #[error("the load cannot go on: {0}")]
     System(#[source] io::Error),
+}
+
+/// What it should have done.
+fn instead(after: Option<Kind>) -> String {
+    match after {
+        None => String::new(),
+        Some(Kind::Negotiate) => {
+            " instead of answering the negotiation; does it take as many connections?".to_owned()
+        }
+        Some(kind) => format!(" instead of answering {}", conversation::name(kind)),
+    }
 }
 
 /// What is likely behind it.

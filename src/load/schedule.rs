@@ -6,6 +6,10 @@
 
 use std::time::Duration;
 
+/// What is due before the end may still be sent for so long after it. Or what was due a moment before it, while the
+/// sender slept or every connection was busy, would count as too much for the filter.
+const GRACE: Duration = Duration::from_millis(100);
+
 /// One sender's share of a fixed rate: of all messages, numbered from 0, every `lanes`-th.
 #[derive(Clone, Debug)]
 pub struct Schedule {
@@ -20,7 +24,7 @@ pub struct Schedule {
 /// Where a load ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum End {
-    /// Messages that would begin later are not sent.
+    /// Messages that are due later, or would at no fixed rate begin later, are not sent.
     After(Duration),
     /// So many messages.
     Messages(u64),
@@ -39,9 +43,22 @@ impl Schedule {
 
     /// Takes the next message if it is due, and says since when.
     pub fn take(&mut self, now: Duration) -> Option<Duration> {
-        let due = self.next_due().filter(|due| *due <= now)?;
+        let due = self.next_due().filter(|due| *due <= now && !self.is_over(now))?;
         self.taken = self.taken.saturating_add(1);
         Some(due)
+    }
+
+    /// Nothing more is sent, whatever was due.
+    pub fn is_over(&self, now: Duration) -> bool {
+        self.ends_after().is_some_and(|end| now >= end.saturating_add(GRACE))
+    }
+
+    /// Where the load ends, if that is a time.
+    pub fn ends_after(&self) -> Option<Duration> {
+        match self.end {
+            End::After(end) => Some(end),
+            End::Messages(_) => None,
+        }
     }
 
     /// Messages that were due before `now` and that nobody took, as numbers of messages with the time that they
@@ -138,6 +155,18 @@ mod tests {
         let steps: Vec<_> = long.missed(Duration::from_secs(3_600)).collect();
         assert_eq!(steps.len(), 10_000);
         assert_eq!(steps.iter().map(|(messages, _)| messages).sum::<u64>(), 3_600_000_000);
+    }
+
+    #[test]
+    fn what_was_due_just_before_the_end_is_sent_just_after_it() {
+        let schedule = Schedule { taken: 9, ..Schedule::new(10.0, 0, 1, End::After(ms(1_000))) };
+        let mut late = schedule.clone();
+        assert_eq!((late.take(ms(1_001)), late.take(ms(1_001))), (Some(ms(900)), None));
+        assert_eq!(late.missed(ms(1_001)).count(), 0);
+        let mut too_late = schedule;
+        assert_eq!((too_late.is_over(ms(1_099)), too_late.is_over(ms(1_100))), (false, true));
+        assert_eq!(too_late.take(ms(1_100)), None);
+        assert_eq!(too_late.missed(ms(1_100)).collect::<Vec<_>>(), [(1, ms(200))]);
     }
 
     #[test]

@@ -208,6 +208,12 @@ fn what_no_mta_could_make_sense_of_is_trouble() {
     assert_eq!(talk.receive(&nothing()), Err(Trouble::Fickle));
     talk.open();
     assert_eq!(talk.receive(&quiet()), Ok(Step::Ready));
-    let not_due = MtaError::NotDue { reply: Some(b'c') };
-    assert_eq!(talk.receive(&reply(b'c')), Err(Trouble::Protocol(not_due)));
+    let not_due = Err(Trouble::Protocol(MtaError::NotDue { reply: Some(b'c') }));
+    assert_eq!(talk.receive(&reply(b'c')), not_due);
+    // Nor may an answer overtake its command.
+    talk.begin(&mail.letters[0], 0);
+    talk.wrote(talk.unsent().len() - 1);
+    assert_eq!(talk.receive(&reply(b'c')), not_due);
+    talk.wrote(1);
+    assert_eq!(talk.receive(&reply(b'c')), Ok(Step::On));
 }

@@ -114,18 +114,9 @@ impl<'g> Worker<'g> {
             // Relaxed: nothing else is read because of it.
             self.shared.failed.store(true, Ordering::Relaxed);
         }
-        self.outcome.elapsed = self.shared.watch.elapsed();
-        if let (Some(schedule), None) = (&self.schedule, &failure) {
-            // The last message of a fixed rate is due before the end, and may be answered before it too.
-            let end = match self.load.end {
-                End::After(end) => end,
-                End::Messages(_) => self.outcome.elapsed,
-            };
-            self.outcome.elapsed = self.outcome.elapsed.max(end);
-            for (messages, waited) in schedule.missed(end) {
-                self.outcome.count_unsent(messages, waited);
-            }
-        }
+        // After a failure, another thread's too, nobody was late: the rest was never tried.
+        let schedule = self.schedule.as_ref().filter(|_| !self.shared.failed.load(Ordering::Relaxed));
+        self.outcome.end(self.shared.watch.elapsed(), schedule);
         (self.outcome, failure)
     }
 
@@ -174,17 +165,12 @@ impl<'g> Worker<'g> {
             };
             return goes_on.then_some(now);
         };
-        if matches!(self.load.end, End::After(end) if now >= end) {
-            return None;
-        }
         schedule.take(now)
     }
 
     /// When the next message may be sent that may not be sent now.
     fn next_due(&self, now: Duration) -> Option<Duration> {
-        let schedule = self.schedule.as_ref()?;
-        let ended = matches!(self.load.end, End::After(end) if now >= end);
-        schedule.next_due().filter(|_| !ended)
+        self.schedule.as_ref().filter(|schedule| !schedule.is_over(now))?.next_due()
     }
 
     /// The next message, in the session there is or in a new one.

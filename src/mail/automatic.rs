@@ -33,7 +33,7 @@ pub(super) struct Evidence<'a> {
     /// The From field; `None` if there is none.
     pub from: Option<&'a [u8]>,
     /// The subject, decoded, in lower case, with its prefixes.
-    pub subject: String,
+    pub subject: &'a str,
     /// Whether it says that it answers a message (ids or Thread-Index).
     pub answers: bool,
 }
@@ -101,8 +101,8 @@ impl Marks {
 /// The best evidence first: what the message is, what it was marked as, who sent it, and last how it reads.
 pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Automatic> {
     let marks = evidence.marks;
-    let subject = evidence.subject.as_str();
-    // The first byte tells nearly all apart.
+    let subject = evidence.subject;
+    // The first byte tells most of them apart.
     let first = subject.as_bytes().first();
     let reads = |starts: &[&str]| {
         starts.iter().any(|start| start.as_bytes().first() == first && subject.starts_with(start))

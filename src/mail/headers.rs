@@ -13,13 +13,16 @@ const MAX_NAME: usize = 48;
 /// first counts.
 const MAX_ADDRESSES: usize = 8 * 1024;
 
-/// Bytes kept of a `Subject`: RFC 2047 makes 250 bytes of UTF-8 into fewer than 1,000.
+/// Bytes read of a `Subject`: RFC 2047 makes 250 bytes of UTF-8 into fewer than 1,000.
 const MAX_SUBJECT: usize = 4 * 1024;
+
+/// Bytes kept of it when it is decoded: one that is no text becomes three.
+const MAX_CLEAN_SUBJECT: usize = 3 * MAX_SUBJECT;
 
 /// Bytes kept of a `Content-Type`; what matters comes first, boundaries and the like after.
 const MAX_CONTENT_TYPE: usize = 2 * 1024;
 
-/// Room that is kept from message to message. During one, the kept values come to at most 31 KiB and the ids
+/// Room that is kept from message to message. During one, the kept values come to at most 39 KiB and the ids
 /// beside them to 32 KiB.
 const KEPT_CAPACITY: usize = 4 * 1024;
 
@@ -83,7 +86,7 @@ impl Head {
             b"from" => self.keep(Kept::From, value, MAX_ADDRESSES),
             b"reply-to" => self.keep(Kept::ReplyTo, value, MAX_ADDRESSES),
             b"x-original-from" => self.keep(Kept::OriginalFrom, value, MAX_ADDRESSES),
-            b"subject" => self.keep(Kept::Subject, value, MAX_SUBJECT),
+            b"subject" => self.keep_subject(value),
             b"content-type" => self.keep(Kept::ContentType, value, MAX_CONTENT_TYPE),
             b"message-id" => {
                 if let Some(id) = conversation::message_id(value) {
@@ -119,7 +122,7 @@ impl Head {
 
     /// The subject, decoded, with its prefixes told apart.
     pub fn subject(&self) -> Subject {
-        Subject::parse(self.value(Kept::Subject).unwrap_or_default())
+        Subject::parse(self.clean_subject())
     }
 
     /// Whether a machine wrote this by itself, and what. `null_sender`: the envelope sender is `<>`.
@@ -129,7 +132,7 @@ impl Head {
             null_sender,
             content_type: self.value(Kept::ContentType).unwrap_or_default(),
             from: self.value(Kept::From),
-            subject: subject::clean(self.value(Kept::Subject).unwrap_or_default()),
+            subject: self.clean_subject(),
             answers: !self.ids.is_empty() || self.thread.is_some_and(|thread| thread.answers),
         })
     }
@@ -168,6 +171,20 @@ impl Head {
         let start = self.text.len();
         self.text.extend_from_slice(value.get(..limit).unwrap_or(value));
         *place = Some((start, self.text.len()));
+    }
+
+    /// Keeps the first subject, decoded and cleaned, which is asked for more than once.
+    fn keep_subject(&mut self, value: &[u8]) {
+        if self.value(Kept::Subject).is_none() {
+            let mut clean = subject::clean(value.get(..MAX_SUBJECT).unwrap_or(value));
+            clean.truncate(clean.floor_char_boundary(MAX_CLEAN_SUBJECT));
+            self.keep(Kept::Subject, clean.as_bytes(), MAX_CLEAN_SUBJECT);
+        }
+    }
+
+    fn clean_subject(&self) -> &str {
+        // It was text when it was kept, and kept whole.
+        self.value(Kept::Subject).and_then(|kept| std::str::from_utf8(kept).ok()).unwrap_or_default()
     }
 
     fn value(&self, field: Kept) -> Option<&[u8]> {

@@ -22,10 +22,9 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Takes apart the value of a Subject field.
-    pub(super) fn parse(value: &[u8]) -> Self {
-        let clean = clean(value);
-        let mut rest = clean.as_str();
+    /// Takes apart a subject that [`clean`] has gone over.
+    pub(super) fn parse(clean: &str) -> Self {
+        let mut rest = clean;
         let mut tags = SmallVec::<[&str; MAX_TAGS]>::new();
         let (mut reply, mut forward) = (false, false);
         loop {

@@ -219,12 +219,8 @@ fn is_field_name(name: &[u8]) -> bool {
 
 /// No NUL (it ends the string), no CR, and no LF but a fold: nothing that could end the field early.
 fn is_field_value(value: &[u8]) -> bool {
-    let next = value.iter().skip(1).copied().map(Some).chain([None]);
-    value.iter().zip(next).all(|(byte, next)| match byte {
-        0 | b'\r' => false,
-        b'\n' => matches!(next, Some(b' ' | b'\t')),
-        _ => true,
-    })
+    let is_fold = |at: usize| matches!(value.get(at + 1), Some(b' ' | b'\t'));
+    memchr::memchr2(0, b'\r', value).is_none() && memchr::memchr_iter(b'\n', value).all(is_fold)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! X-Becalm: v=1; node=mx1; id=4XyZ1a2b3c; verdict=hold; reason=storm; storm=20161114T083012Z-3f2a;
-//!     t=1479112212; mac=0f5c…
+//!     t=1479112212; copies=840000; until=0; mac=0f5c…
 //! ```
 //!
 //! Whoever releases or returns a held message checks the code first, so that nobody can have mail that is not
@@ -44,6 +44,10 @@ pub struct Mark {
     pub storm: String,
     /// When.
     pub at: Timestamp,
+    /// Mailboxes that the message would have reached.
+    pub copies: u64,
+    /// When a suspicion is to be released; none for everything else.
+    pub until: Option<Timestamp>,
 }
 
 impl Marker {
@@ -57,13 +61,16 @@ impl Marker {
     /// The value of the header field.
     pub fn value(&self, mark: &Mark) -> String {
         let text = format!(
-            "v=1; node={}; id={}; verdict={}; reason={}; storm={}; t={}",
+            "v=1; node={}; id={}; verdict={}; reason={}; storm={}; t={}; copies={}; until={}",
             self.node,
             plain(&mark.queue_id),
             plain(&mark.verdict),
             plain(&mark.reason),
             plain(&mark.storm),
-            mark.at.as_secs()
+            mark.at.as_secs(),
+            mark.copies,
+            // Rounded up: nothing goes before its time.
+            mark.until.map_or(0, |until| until.as_millis().div_ceil(1000)),
         );
         let code = self.code(&text);
         format!("{text}; mac={code}")
@@ -82,12 +89,17 @@ impl Marker {
         let field = |name: &str| {
             text.split("; ").find_map(|part| part.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
         };
+        let number = |name: &str| field(name)?.parse::<u64>().ok();
+        let time = |seconds: u64| Timestamp::from_millis(seconds.saturating_mul(1000));
         Some(Mark {
             queue_id: field("id")?,
             verdict: field("verdict")?,
             reason: field("reason")?,
             storm: field("storm")?,
-            at: Timestamp::from_millis(field("t")?.parse::<u64>().ok()?.saturating_mul(1000)),
+            at: time(number("t")?),
+            // Marks of the first version had neither.
+            copies: number("copies").unwrap_or(0),
+            until: number("until").filter(|until| *until > 0).map(time),
         })
     }
 
@@ -133,6 +145,8 @@ mod tests {
             reason: "storm".to_owned(),
             storm: "20161114T083012Z-3f2a".to_owned(),
             at: Timestamp::from_millis(1_479_112_212_000),
+            copies: 840_000,
+            until: Some(Timestamp::from_millis(1_479_112_812_000)),
         }
     }
 
@@ -142,6 +156,10 @@ mod tests {
         let value = marker.value(&mark());
         assert_eq!(marker.verify(&value), Some(mark()));
         assert_eq!(marker.verify(&value.replace("; storm", ";\n\tstorm")), Some(mark()), "folded on the way");
+        let lasting = Mark { until: None, ..mark() };
+        assert_eq!(marker.verify(&marker.value(&lasting)), Some(lasting));
+        let later = Mark { until: Some(Timestamp::from_millis(1_479_112_811_001)), ..mark() };
+        assert_eq!(marker.verify(&marker.value(&later)), Some(mark()), "to the second, never too early");
     }
 
     #[test]

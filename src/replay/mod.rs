@@ -15,10 +15,12 @@ pub mod letter;
 pub mod mbox;
 mod near;
 pub mod report;
+pub mod rival;
 pub mod run;
 pub mod scenario;
 pub mod source;
 pub mod stage;
+pub mod tune;
 
 #[cfg(test)]
 mod run_tests;

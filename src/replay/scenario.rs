@@ -5,6 +5,8 @@
 //! ("remove me"), some lose their headers on the way, a few people write twice, and a few of those who know the
 //! list join in.
 
+mod incidents;
+
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
@@ -80,7 +82,19 @@ enum Style {
     Automatic,
     /// One author who answers himself.
     Monologue,
+    /// People, and programs that answer by themselves in between.
+    Mixed,
+    /// Ten people, all known to the list.
+    Circle,
+    /// People; the second message after the first is another one by its author.
+    Announcer,
 }
+
+/// People of a [`Style::Circle`].
+const CIRCLE: usize = 10;
+
+/// Share of programs in a [`Style::Mixed`] crowd: receipts, recalls, out of office.
+const PROGRAMS: f64 = 0.25;
 
 const STORM: Crowd = Crowd {
     new_subjects: (0.1, 0.3),
@@ -140,7 +154,7 @@ pub const KINDS: &[Kind] = &[
     Kind {
         name: "waves",
         members: 85_000,
-        about: "DISA, 2015: one wave per time zone",
+        about: "DISA, 2015: three waves seven hours apart, one per time zone",
         course: |rng| {
             let mut times = poisson(rng, 0.0, 15.0 * HOUR, |_| 1.0 / 40.0);
             for wave in 0..3 {
@@ -183,6 +197,11 @@ pub const KINDS: &[Kind] = &[
         course: |rng| (0..2_500).map(|_| rng.random_range(0.0..20.0 * MINUTE)).collect(),
         crowd: Crowd { style: Style::Automatic, regulars: 0, ..STORM },
     },
+    incidents::BEDLAM,
+    incidents::STATE,
+    incidents::NYU,
+    incidents::ECHO,
+    incidents::PEAK,
     Kind {
         name: "calm-announcement",
         members: 1_200_000,
@@ -193,6 +212,9 @@ pub const KINDS: &[Kind] = &[
         },
         crowd: CALM,
     },
+    incidents::CALM_EARLY,
+    incidents::CALM_TWICE,
+    incidents::CALM_DISCUSSION,
     Kind {
         name: "calm-congratulation-400",
         members: 400,
@@ -340,8 +362,18 @@ impl Writer {
             let author = self.newcomer(false);
             return self.write(at, author, "Message Recall Report", Some(0), true);
         }
+        if self.kind.crowd.style == Style::Mixed && !regular && rng.random_bool(PROGRAMS) {
+            let author = self.newcomer(false);
+            let subject = ["Automatic reply: Test", "Read: Test", "Recall: Test"][rng.random_range(0..3)];
+            return self.write(at, author, subject, Some(0), true);
+        }
+        if self.kind.crowd.style == Style::Announcer && self.posted.len() == 2 {
+            return self.write(at, 0, "Test, corrected", None, false);
+        }
         let author = match self.kind.crowd.style {
             Style::Monologue => 0,
+            Style::Circle if self.authors.len() >= CIRCLE => rng.random_range(0..CIRCLE),
+            Style::Circle => self.newcomer(true),
             _ if regular => self.newcomer(true),
             _ if self.authors.len() > 1 && rng.random_bool(self.repeats) => {
                 rng.random_range(1..self.authors.len())
@@ -370,7 +402,7 @@ impl Writer {
             self.first_thread[rng.random_range(0..self.first_thread.len())]
         };
         let subject = self.posted[parent].subject.clone();
-        if self.kind.crowd.style == Style::Crowd
+        if matches!(self.kind.crowd.style, Style::Crowd | Style::Mixed)
             && !self.kind.is_calm()
             && rng.random_bool(self.loses_headers)
         {

@@ -82,3 +82,34 @@ fn a_seed_gives_the_same_day_again() {
     assert_eq!(kind.generate(5).posts, kind.generate(5).posts);
     assert_ne!(kind.generate(5).posts, kind.generate(6).posts);
 }
+
+#[test]
+fn days_from_the_press_are_stopped_at_a_small_part_of_them() {
+    for (name, worst_at_most) in
+        [("bedlam-1997", 40), ("state-2009", 210), ("nyu-2012", 40), ("nhs-echo", 4), ("nhs-peak", 4)]
+    {
+        let delivered = delivered(name);
+        assert!(delivered.last() <= Some(&worst_at_most), "{name}: {delivered:?}");
+    }
+}
+
+#[test]
+fn days_from_the_press_have_the_size_that_was_reported() {
+    for (name, messages) in [
+        ("bedlam-1997", 600..1_300),
+        ("nyu-2012", 1_800..4_600),
+        ("calm-discussion", 31..32),
+        ("nhs-peak", 301..306),
+    ] {
+        for seed in 0..SEEDS {
+            let posts = Kind::named(name).unwrap().generate(seed).posts;
+            assert!(messages.contains(&posts.len()), "{name} {seed}: {}", posts.len());
+            assert!(posts.is_sorted_by_key(|post| post.letter.at), "{name} {seed}");
+        }
+    }
+    let circle = Kind::named("calm-discussion").unwrap().generate(1);
+    let people: std::collections::HashSet<_> = circle.posts.iter().map(|post| &post.letter.sender).collect();
+    assert_eq!(people.len(), 10);
+    let twice = Kind::named("calm-announcement-twice").unwrap().generate(1).posts;
+    assert_eq!(twice.iter().filter(|post| post.letter.sender == twice[0].letter.sender).count(), 2);
+}

@@ -50,6 +50,12 @@ counters! {
     stripped,
     /// Messages that were accepted because becalm itself failed.
     failed_open,
+    /// Messages that were refused for now (4xx) because no more may be held.
+    hold_full,
+    /// Held messages that were released: suspicions by themselves, and what operators let go.
+    released,
+    /// Held messages that were returned to their senders, by age or by operators.
+    returned,
 }
 
 /// One count.

@@ -61,9 +61,14 @@ impl<V: Copy> Cache<V> {
 
     /// The value put for `key` less than `max_age` before `now` (milliseconds).
     pub fn get(&self, key: u64, now: Timestamp, max_age: Duration) -> Option<V> {
+        self.get_dated(key, now, max_age).map(|(value, _)| value)
+    }
+
+    /// The same, with the time when it was put.
+    pub fn get_dated(&self, key: u64, now: Timestamp, max_age: Duration) -> Option<(V, Timestamp)> {
         let (mut shard, set) = self.lock(key);
         let item = shard.get_mut(set)?.iter().flatten().find(|item| item.key == key)?;
-        item.is_fresh(now, max_age).then_some(item.value)
+        item.is_fresh(now, max_age).then_some((item.value, item.at))
     }
 
     /// Keeps `value` for `key`.

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -147,12 +148,20 @@ fn against_a_filter_that_does_nothing_with_an_exit_status() {
 }
 
 #[test]
-fn the_filter_that_does_nothing_ends_with_a_benchmark_that_is_killed() {
+fn the_filter_that_does_nothing_ends_with_a_benchmark_that_is_killed_or_interrupted() {
     let becalm = Becalm::start("");
+    for signal in [Signal::KILL, Signal::INT] {
+        ends_with_its_benchmark(&becalm, signal);
+    }
+}
+
+/// The signal goes to the group, as a terminal's Ctrl-C does.
+fn ends_with_its_benchmark(becalm: &Becalm, signal: Signal) {
     let folder = open_folder();
     let mut bench = Command::new(env!("CARGO_BIN_EXE_becalm"))
         .args(["bench", "--socket", &becalm.milter(), "--against", "noop", "--duration", "100s"])
         .env("TMPDIR", folder.path())
+        .process_group(0)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -166,7 +175,7 @@ fn the_filter_that_does_nothing_ends_with_a_benchmark_that_is_killed() {
         lines.any(|line| String::from_utf8_lossy(&line).contains(own.to_str().unwrap()))
     };
     assert!(serves());
-    bench.kill().unwrap();
+    rustix::process::kill_process_group(Pid::from_child(&bench), signal).unwrap();
     bench.wait().unwrap();
     wait_until("it is gone, and its files", || (!serves() && entries().next().is_none()).then_some(()));
 }
@@ -189,6 +198,7 @@ fn it_says_which_command_line_is_wrong_and_goes_nowhere_unasked() {
         (&["--socket", "unix:/nowhere/x.sock", "--rate", "0"], "messages a second"),
         (&["--socket", "unix:/nowhere/x.sock", "-n", "1", "-d", "1s"], "cannot be used with"),
         (&["--socket", "unix:/nowhere/x.sock", "--postfix", "-c", "500"], "100 sessions"),
+        (&["--socket", "unix:/nowhere/x.sock", "-c", "1000", "--body", "100000000"], "less --body"),
         (&[], "--socket"),
     ] {
         let (code, _, said) = run(arguments);

@@ -139,7 +139,8 @@ impl Becalm {
     fn launch(home: Arc<TempDir>, config: &str, wrap: impl FnOnce(Command) -> Command) -> Self {
         let folder = home.path().to_owned();
         let common = format!(
-            "admin.socket = '{0}/admin.sock'\nstate.directory = '{0}'\nstate.node = 'mx1'\n",
+            "admin.socket = '{0}/admin.sock'\nquarantine.helpers = ['{0}/helper.sock']\n\
+             state.directory = '{0}'\nstate.node = 'mx1'\n",
             folder.display()
         );
         let config = format!("{common}{config}");
@@ -324,6 +325,69 @@ impl Drop for Becalm {
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("becalm's log:\n{}", self.log.lines().join("\n"));
+        }
+    }
+}
+
+/// A running `becalm helper`; it ends when this is dropped.
+pub struct Helper {
+    child: Child,
+    socket: PathBuf,
+    log: PathBuf,
+}
+
+impl Helper {
+    /// For a Postfix, with the key of a becalm, in that becalm's folder. root may ask it.
+    #[track_caller]
+    pub fn start(postfix: &Postfix, becalm: &Becalm) -> Self {
+        Self::start_as(postfix, becalm, "helper.sock", "root")
+    }
+
+    /// With a socket and a daemon's user of its own.
+    #[track_caller]
+    pub fn start_as(postfix: &Postfix, becalm: &Becalm, socket: &str, user: &str) -> Self {
+        let log = becalm.home().join(socket).with_extension("log");
+        let socket = becalm.home().join(socket);
+        let said = std::fs::File::options().append(true).create(true).open(&log).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_becalm"))
+            .args(["helper", "--user", user, "--config-dir"])
+            .arg(postfix.config_directory())
+            .arg("--socket")
+            .arg(&socket)
+            .arg("--key")
+            .arg(becalm.home().join("key"))
+            .env_remove("LISTEN_FDS")
+            .stdin(Stdio::null())
+            .stderr(said)
+            .spawn()
+            .expect("becalm can be started");
+        wait_until("the helper listens", || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the helper ended: {status}");
+            }
+            std::os::unix::net::UnixStream::connect(&socket).ok()
+        });
+        Self { child, socket, log }
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Connects as root.
+    #[track_caller]
+    pub fn connect(&self) -> becalm::quarantine::client::Client {
+        becalm::quarantine::client::Client::connect(&self.socket).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the helper's log:\n{}", std::fs::read_to_string(&self.log).unwrap_or_default());
         }
     }
 }

@@ -19,6 +19,9 @@ const ROUNDS: u32 = 10;
 const ALONE: Duration = Duration::from_secs(10);
 const IN_TURNS: Duration = Duration::from_secs(1);
 
+/// Bytes of mail that all connections may have under way at once: each has a copy of its message in memory.
+const MAX_UNDER_WAY: u64 = 1 << 30;
+
 /// Measures what a milter costs: becalm or any other.
 ///
 /// It behaves as Postfix does. Mail in the mixes `storm` and `mixed` goes to a list that the filter may come to
@@ -141,7 +144,7 @@ impl BenchArgs {
                 && !self.yes_really
             {
                 bail!(
-                    "{address} is not on this machine: a load could stop somebody's mail. If it is yours, \
+                    "{address} is not on this machine's loopback: a load could stop somebody's mail. If it is yours, \
                      and ready for that, add --yes-really"
                 );
             }
@@ -151,6 +154,14 @@ impl BenchArgs {
         }
         if self.rounds.is_some() && !self.compares() {
             bail!("--rounds needs something to compare with: add --against noop, or --postfix");
+        }
+        let (letter, connections) =
+            (u64::from(self.body) + u64::from(self.header_bytes), u64::from(self.connections));
+        if letter.saturating_mul(connections) > MAX_UNDER_WAY {
+            bail!(
+                "{connections} messages of {letter} bytes at once are too much for this machine's memory: \
+                 take fewer --connections, or less --body"
+            );
         }
         // Postfix's default_process_limit.
         if self.postfix && self.connections > 100 {

@@ -66,6 +66,8 @@ impl Noop {
             .arg0("becalm")
             .args(["bench-noop", "--does", &does, "--folder"])
             .arg(folder.path())
+            // A Ctrl-C is for the benchmark; this one ends with it, and tidies up.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()

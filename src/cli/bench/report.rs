@@ -31,6 +31,8 @@ pub struct Report {
     passed: bool,
     /// What ended it early.
     error: Option<String>,
+    #[serde(skip)]
+    is_below: bool,
 }
 
 /// Of all turns of one.
@@ -88,11 +90,8 @@ impl Report {
             _ => None,
         };
         let median = ratios.as_ref().and_then(|ratios| ratios.messages_per_s).map(|spread| spread.median);
-        let passed = match (args.fail_below, median) {
-            (Some(least), Some(median)) => median >= least,
-            (Some(_), None) => false,
-            (None, _) => true,
-        };
+        let is_below = args.fail_below.zip(median).is_some_and(|(least, median)| median < least);
+        let is_judged = args.fail_below.is_none() || median.is_some();
         Self {
             mix: shape.mix,
             recipients: shape.recipients,
@@ -107,8 +106,9 @@ impl Report {
             filters: contenders.iter().map(|contender| Figures::of(contender, args.postfix)).collect(),
             ratios,
             fail_below: args.fail_below,
-            passed: passed && error.is_none(),
+            passed: is_judged && !is_below && error.is_none(),
             error,
+            is_below,
         }
     }
 
@@ -133,12 +133,14 @@ impl Report {
         for filter in &self.filters {
             text.push_str(&filter.text());
         }
-        if let (Some(ratios), [one, other]) = (&self.ratios, self.filters.as_slice()) {
+        if let (Some(ratios), [one, other]) = (&self.ratios, self.filters.as_slice())
+            && ratios.messages_per_s.is_some()
+        {
             text.push_str(&format!(
-                "\n{} by {}, {} rounds: median (quartiles) least-most\n",
+                "\n{} by {}, {}: median (quartiles) least-most\n",
                 one.name,
                 other.name,
-                one.turns.min(other.turns)
+                counted(one.turns.min(other.turns) as u64, "round")
             ));
             let rows = [
                 ("messages/s", ratios.messages_per_s),
@@ -155,7 +157,7 @@ impl Report {
                 text.push_str("  The other one reads no headers; `--against noop-headers` does.\n");
             }
             if let Some(least) = self.fail_below {
-                let verdict = if self.passed { "not below" } else { "BELOW" };
+                let verdict = if self.is_below { "BELOW" } else { "not below" };
                 text.push_str(&format!("  messages/s: {verdict} {least}\n"));
             }
         }
@@ -235,12 +237,15 @@ impl Figures {
 
     fn text(&self) -> String {
         let process = self.pid.map_or(String::new(), |pid| format!(" (process {pid})"));
+        if self.messages == 0 {
+            return format!("\n{}{process}\n  nothing was measured\n", self.name);
+        }
         let mut rows = vec![(
             "messages",
             format!(
-                "{} in {:.1} s: {}/s",
+                "{} in {}: {}/s",
                 grouped(self.messages),
-                self.seconds,
+                time(self.seconds * 1e6),
                 grouped(self.messages_per_s as u64)
             ),
         )];

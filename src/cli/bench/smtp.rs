@@ -19,6 +19,9 @@ use crate::postfix::smtp::{self, Client, Reply};
 /// For the mail of a turn to leave the queue: it is discarded as fast as Postfix can.
 const DELIVERY: Duration = Duration::from_secs(300);
 
+/// Between two looks at whether another session has failed, while a message is not due.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
 /// A Postfix of our own.
 pub struct Site {
     postfix: Postfix,
@@ -193,20 +196,24 @@ impl<'a> Session<'a> {
             return None;
         }
         let mut now = self.shared.watch.elapsed();
-        if let Some(schedule) = &self.schedule {
-            let due = schedule.next_due()?;
-            if let Some(early) = due.checked_sub(now) {
-                std::thread::sleep(early);
-                now = self.shared.watch.elapsed().max(due);
-                self.outcome.count_lateness(now.saturating_sub(due));
-            }
-        }
-        if matches!(self.load.end, End::After(end) if now >= end) {
-            return None;
-        }
         let since = match &mut self.schedule {
+            None if matches!(self.load.end, End::After(end) if now >= end) => return None,
             None => now,
-            Some(schedule) => schedule.take(now)?,
+            Some(schedule) => {
+                let due = schedule.next_due()?;
+                let is_free = now < due;
+                while let Some(early) = due.checked_sub(now).filter(|early| !early.is_zero()) {
+                    if self.shared.failed.load(Ordering::Relaxed) {
+                        return None;
+                    }
+                    std::thread::sleep(early.min(LOOK_UP));
+                    now = self.shared.watch.elapsed();
+                }
+                if is_free {
+                    self.outcome.count_lateness(now.saturating_sub(due));
+                }
+                schedule.take(now)?
+            }
         };
         let number = self.site.next.fetch_add(1, Ordering::Relaxed);
         let counted = self.schedule.is_none();
@@ -216,17 +223,9 @@ impl<'a> Session<'a> {
     }
 
     fn finish(&mut self) -> Outcome {
-        self.outcome.elapsed = self.shared.watch.elapsed();
-        if let Some(schedule) = &self.schedule {
-            let end = match self.load.end {
-                End::After(end) => end,
-                End::Messages(_) => self.outcome.elapsed,
-            };
-            self.outcome.elapsed = self.outcome.elapsed.max(end);
-            for (messages, waited) in schedule.missed(end) {
-                self.outcome.count_unsent(messages, waited);
-            }
-        }
+        // After a failure, another session's too, nobody was late: the rest was never tried.
+        let schedule = self.schedule.as_ref().filter(|_| !self.shared.failed.load(Ordering::Relaxed));
+        self.outcome.end(self.shared.watch.elapsed(), schedule);
         std::mem::take(&mut self.outcome)
     }
 }

@@ -15,7 +15,7 @@ use crate::load::{Address, End, Failure, Generator, Load, Outcome};
 /// Unmeasured, before the first turn: connections are made, tables and caches filled.
 const WARM_UP: Duration = Duration::from_millis(300);
 
-/// Fewest messages that a warm-up has where a number is asked for.
+/// Most messages that a warm-up has where a number is asked for.
 const WARM_UP_MESSAGES: u64 = 200;
 
 /// One that is measured.
@@ -56,8 +56,9 @@ pub enum Way {
 
 /// The filter, and what it is compared with.
 pub fn contenders(args: &BenchArgs) -> anyhow::Result<Vec<Contender>> {
-    let first = first_number()?;
     let by_milter = |address: &Address, name: String, pid: Option<u32>, noop: Option<Noop>| {
+        // Each has numbers of its own: both may be the same filter.
+        let first = first_number()?;
         let generator = generator(args, address, first).with_context(|| name.clone())?;
         let peer = generator.peer();
         Contender::new(name, Way::Milter(Box::new(generator), noop), pid, peer)
@@ -103,7 +104,13 @@ impl Contender {
             (None, Some(1)) => {
                 (None, Some("process 1 listens at its socket: name the filter's with --pid".to_owned()))
             }
-            (None, Some(peer)) => (Process::new(peer), None),
+            // A filter that went into the background after that, or that is in another container.
+            (None, Some(peer)) => match Process::new(peer) {
+                Some(process) => (Some(process), None),
+                None => {
+                    (None, Some("who opened its socket has ended: name its process with --pid".to_owned()))
+                }
+            },
             (None, None) => (None, Some("its process is not known: name it with --pid".to_owned())),
         };
         Ok(Self { name, way, process, unknown_process, turns: Vec::new(), memory: None, broken: None })
@@ -111,9 +118,11 @@ impl Contender {
 
     /// A short turn that does not count.
     pub fn warm_up(&mut self, load: Load) -> Result<(), TurnError> {
+        // At a fixed rate it lasts no longer for a number of messages.
+        let in_time = load.rate.map_or(WARM_UP_MESSAGES, |rate| (rate * WARM_UP.as_secs_f64()).ceil() as u64);
         let end = match load.end {
             End::After(end) => End::After(end.min(WARM_UP)),
-            End::Messages(count) => End::Messages(count.min(WARM_UP_MESSAGES)),
+            End::Messages(count) => End::Messages(count.min(WARM_UP_MESSAGES).min(in_time)),
         };
         let (_, failure) = self.drive(Load { end, ..load }, |_, _| {});
         failure.map_or(Ok(()), Err)?;

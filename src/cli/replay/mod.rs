@@ -1,5 +1,6 @@
 //! `becalm replay`: the same engine on past or invented mail, in virtual time; a day in a second.
 
+mod policies;
 mod seeds;
 mod text;
 
@@ -18,16 +19,19 @@ use crate::config::{Config, DEFAULT_PATH};
 use crate::daemon::site;
 use crate::directory::Directory;
 use crate::directory::settings::ConfiguredList;
-use crate::directory::snapshot::Snapshot;
+use crate::directory::snapshot::{List, Snapshot};
 use crate::replay::header;
+use crate::replay::judge::Judge;
 use crate::replay::report::Report;
+use crate::replay::report::html::Page;
 use crate::replay::run::Run;
 use crate::replay::scenario::{KINDS, Kind, Scenario};
 use crate::replay::source::{
     Arrived, FolderSource, Layout, MboxSource, Merged, ScenarioSource, Skipped, Source,
 };
-use crate::replay::stage;
+use crate::replay::{stage, tune};
 use crate::time::Timestamp;
+use policies::PolicyName;
 
 /// What `--scenario` takes to print the names.
 const NAMES: &str = "list";
@@ -40,6 +44,28 @@ X-Original-To, List-Post, List-Id. With a single --list, mail that names no list
 
 Envelope senders are read from Return-Path and the From line. Lists that only observe are played as if they held.")]
 pub struct ReplayArgs {
+    #[command(flatten)]
+    inputs: Inputs,
+    /// Play the scenario with so many seeds, from 0, and show median, 95th percentile and worst.
+    #[arg(long, value_name = "N", conflicts_with_all = ["seed", "mbox", "maildir", "folder"],
+        value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    seeds: Option<u64>,
+    /// A rule to play the mail to; given more than once, they are compared. becalm, exchange-online,
+    /// rate-limit=N/h (also N/m, N/d; without a rate LISTSERV's 50/d), google-groups, or a configuration FILE:
+    /// becalm's rule with the thresholds of that file.
+    #[arg(long, value_name = "RULE", default_value = "becalm")]
+    policy: Vec<PolicyName>,
+    /// Write a page that explains it, with drawings; it needs nothing but a browser.
+    #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
+    html: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which mail, to which lists, under which configuration.
+#[derive(Args, Debug)]
+pub(super) struct Inputs {
     /// An mbox, in the order in which its mail arrived; `-` reads standard input.
     #[arg(long, value_name = "FILE")]
     mbox: Vec<PathBuf>,
@@ -55,14 +81,10 @@ pub struct ReplayArgs {
     /// Another seed, another day.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Play the scenario with so many seeds, from 0, and show median, 95th percentile and worst.
-    #[arg(long, value_name = "N", conflicts_with_all = ["seed", "mbox", "maildir", "folder"],
-        value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    seeds: Option<u64>,
     /// A list and how many mailboxes it reaches, beside the directory's, or instead of what that says. May be
     /// given more than once.
     #[arg(long, value_name = "ADDRESS=MEMBERS")]
-    list: Vec<ListSize>,
+    pub list: Vec<ListSize>,
     /// Where the time of arrival is taken from. By itself: an mbox's From lines; else the topmost Received, or
     /// the Date.
     #[arg(long, value_name = "WHERE")]
@@ -70,10 +92,7 @@ pub struct ReplayArgs {
     /// becalm's configuration: lists, directory and thresholds. Without it, /etc/becalm/becalm.toml, or the
     /// defaults where there is none.
     #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    pub config: Option<PathBuf>,
 }
 
 /// Where the time of arrival is taken from.
@@ -89,8 +108,8 @@ enum Arrival {
 
 /// `ADDRESS=MEMBERS`.
 #[derive(Clone, Debug)]
-struct ListSize {
-    address: String,
+pub(super) struct ListSize {
+    pub address: String,
     members: u64,
 }
 
@@ -117,32 +136,125 @@ impl FromStr for ListSize {
 /// # Errors
 /// A file, folder or configuration that cannot be read, and arguments that do not go together.
 pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
-    if args.scenario.iter().any(|name| name == NAMES) {
+    let inputs = &args.inputs;
+    if inputs.scenario.iter().any(|name| name == NAMES) {
         super::print(&text::scenarios(KINDS))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let kinds: Vec<Kind> = args.scenario.iter().map(|name| kind(name)).collect::<anyhow::Result<_>>()?;
-    let config = configuration(args.config.as_deref())?;
+    let config = configuration(inputs.config.as_deref())?;
+    let policies = PolicyName::all(&args.policy)?;
     if let Some(count) = args.seeds {
-        let [kind] = kinds.as_slice() else { bail!("--seeds plays one --scenario") };
-        let summary = seeds::Summary::of(kind, count, |scenario| one_seed(&config, scenario))?;
-        let output = if args.json { summary.json()? } else { summary.text() };
-        super::print(&output)?;
-        return Ok(ExitCode::SUCCESS);
+        let [name] = inputs.scenario.as_slice() else { bail!("--seeds plays one --scenario") };
+        return seeds(args, &config, &policies, &kind(name)?, count);
     }
-    let scenarios: Vec<Scenario> = kinds.iter().map(|kind| kind.generate(args.seed)).collect();
-    let sources = sources(args, &scenarios)?;
+    let scenarios = inputs.scenarios()?;
+    let sources = inputs.sources(&scenarios)?;
     ensure!(!sources.is_empty(), "nothing to play: name mail with --mbox, --maildir, --folder or --scenario");
-    let run = set_up(config, &args.list, &scenarios)?;
     let watch = Stopwatch::start();
-    let reports = play(run, Merged::new(sources)?)?;
+    let reports = play_all(&config, &policies, &inputs.list, &scenarios, Merged::new(sources)?)?;
     let took = watch.elapsed();
-    let report = reports.into_iter().next().context("a run has a report")?;
-    let output = if args.json { serde_json::to_string(&report)? + "\n" } else { text::report(&report) };
+    let abouts = policies.iter().map(PolicyName::about);
+    let compared: Vec<(String, &Report)> = abouts.zip(&reports).collect();
+    let report = reports.first().context("a run has a report")?;
+    if let Some(file) = &args.html {
+        let page = Page { sources: &inputs.described(), policies: &compared };
+        std::fs::write(file, page.render()).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let output = if args.json {
+        policies::json(&compared)?
+    } else {
+        text::report(report) + &policies::side_by_side(&compared)
+    };
     super::print(&output)?;
     let rate = report.messages as f64 / took.as_secs_f64().max(1e-9);
     eprintln!("{} messages in {:.2} s: {} messages/s", report.messages, took.as_secs_f64(), rate as u64);
     Ok(ExitCode::SUCCESS)
+}
+
+impl Inputs {
+    /// The invented mail.
+    pub fn scenarios(&self) -> anyhow::Result<Vec<Scenario>> {
+        self.scenario.iter().map(|name| Ok(kind(name)?.generate(self.seed))).collect()
+    }
+
+    /// All the mail, opened.
+    pub fn sources(&self, scenarios: &[Scenario]) -> anyhow::Result<Vec<Box<dyn Source>>> {
+        sources_of(self, scenarios)
+    }
+
+    /// Where the mail comes from, for the page.
+    fn described(&self) -> Vec<String> {
+        let paths = [("mbox", &self.mbox), ("Maildir", &self.maildir), ("folder", &self.folder)];
+        let named = paths
+            .iter()
+            .flat_map(|(kind, paths)| paths.iter().map(move |path| format!("{kind} {}", path.display())));
+        let invented = self.scenario.iter().map(|name| format!("scenario {name}, seed {}", self.seed));
+        named.chain(invented).collect()
+    }
+}
+
+/// One scenario with many seeds, to each policy.
+fn seeds(
+    args: &ReplayArgs,
+    config: &Config,
+    policies: &[PolicyName],
+    kind: &Kind,
+    count: u64,
+) -> anyhow::Result<ExitCode> {
+    let mut summaries = Vec::new();
+    for policy in policies {
+        // Read once, not for every seed.
+        let own = policy.rule(config)?.ok();
+        let play = |scenario: &Scenario| {
+            let judge = match (&own, policy) {
+                (None, PolicyName::Rival(rival)) => Some(Box::new(rival.rule()) as Box<dyn Judge>),
+                _ => None,
+            };
+            one_seed(own.as_ref().unwrap_or(config), scenario, judge)
+        };
+        summaries.push(seeds::Summary::of(kind, count, policy.name(), play)?);
+    }
+    let output = if args.json {
+        policies::beside(summaries.first(), summaries.iter().collect())?
+    } else {
+        summaries.iter().map(seeds::Summary::text).collect::<Vec<_>>().join("\n")
+    };
+    super::print(&output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Plays the mail to every policy, in one pass; their reports in the same order.
+fn play_all(
+    config: &Config,
+    policies: &[PolicyName],
+    lists: &[ListSize],
+    scenarios: &[Scenario],
+    mail: Merged,
+) -> anyhow::Result<Vec<Report>> {
+    // becalm's rules each have a run of their own; the others sit beside the first of them.
+    let (mut runs, mut rivals) = (Vec::new(), Vec::new());
+    for (place, policy) in policies.iter().enumerate() {
+        match policy.rule(config)? {
+            Ok(config) => runs.push((Some(place), set_up(&policy.name(), config, lists, scenarios, None)?)),
+            Err(rival) => rivals.push((place, rival)),
+        }
+    }
+    if runs.is_empty() {
+        runs.push((None, set_up("becalm", config.clone(), lists, scenarios, None)?));
+    }
+    let places: Vec<usize> = rivals.iter().map(|(place, _)| *place).collect();
+    if let Some((_, first)) = runs.first_mut() {
+        rivals.into_iter().for_each(|(_, rival)| first.beside(rival));
+    }
+    let (owners, runs): (Vec<Option<usize>>, Vec<Run>) = runs.into_iter().unzip();
+    let mut placed: Vec<(usize, Report)> = Vec::new();
+    for (index, (reports, owner)) in play(runs, mail)?.into_iter().zip(owners).enumerate() {
+        let beside = if index == 0 { places.as_slice() } else { &[] };
+        let owners = std::iter::once(owner).chain(beside.iter().copied().map(Some));
+        placed.extend(owners.zip(reports).filter_map(|(owner, report)| Some((owner?, report))));
+    }
+    placed.sort_by_key(|(place, _)| *place);
+    Ok(placed.into_iter().map(|(_, report)| report).collect())
 }
 
 fn kind(name: &str) -> anyhow::Result<Kind> {
@@ -151,14 +263,21 @@ fn kind(name: &str) -> anyhow::Result<Kind> {
     })
 }
 
-fn configuration(path: Option<&Path>) -> anyhow::Result<Config> {
+pub(super) fn configuration(path: Option<&Path>) -> anyhow::Result<Config> {
     let file = path.unwrap_or(Path::new(DEFAULT_PATH));
     let (config, _) = Config::load(file, path.is_some()).map_err(|report| anyhow::anyhow!("{report}"))?;
     Ok(config)
 }
 
-/// A run on the configuration's lists, those of the command line, and those of the scenarios.
-fn set_up(mut config: Config, lists: &[ListSize], scenarios: &[Scenario]) -> anyhow::Result<Run> {
+/// A run on the configuration's lists, those of the command line, and those of the scenarios; `people`: as all
+/// thresholds of a storm, see [`tune::at`].
+pub(super) fn set_up(
+    name: &str,
+    mut config: Config,
+    lists: &[ListSize],
+    scenarios: &[Scenario],
+    people: Option<u32>,
+) -> anyhow::Result<Run> {
     let named = lists.iter().map(|list| (list.address.clone(), list.members, "--list"));
     let invented = scenarios.iter().map(|of| (stage::address(of.name), of.members, "scenario"));
     for (address, members, origin) in named.chain(invented) {
@@ -169,7 +288,12 @@ fn set_up(mut config: Config, lists: &[ListSize], scenarios: &[Scenario]) -> any
     let directory = Directory::load(config.directory.clone(), config.addresses.clone(), Timestamp::default());
     complain(directory.snapshot())?;
     let parts = site::parts(&config, Arc::clone(directory.snapshot()));
-    let mut run = Run::new("becalm", parts, site::policy(&config), site::capacity(&config))?;
+    let configured = site::policy(&config);
+    let policy = |list: &List| match people {
+        Some(people) => tune::at(people, configured(list)),
+        None => configured(list),
+    };
+    let mut run = Run::new(name, parts, policy, site::capacity(&config))?;
     if let [list] = lists {
         run.take_for(&list.address);
     }
@@ -193,7 +317,7 @@ fn complain(snapshot: &Snapshot) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn sources(args: &ReplayArgs, scenarios: &[Scenario]) -> anyhow::Result<Vec<Box<dyn Source>>> {
+fn sources_of(args: &Inputs, scenarios: &[Scenario]) -> anyhow::Result<Vec<Box<dyn Source>>> {
     let arrival = args.arrival.map(|arrival| match arrival {
         Arrival::FromLine => header::Arrival::FromLine,
         Arrival::Received => header::Arrival::Received,
@@ -223,19 +347,24 @@ fn sources(args: &ReplayArgs, scenarios: &[Scenario]) -> anyhow::Result<Vec<Box<
     Ok(sources)
 }
 
-fn play(mut run: Run, mut mail: Merged) -> anyhow::Result<Vec<Report>> {
+/// Plays the mail to several runs at once; the reports of each.
+pub(super) fn play(mut runs: Vec<Run>, mut mail: Merged) -> anyhow::Result<Vec<Vec<Report>>> {
     let mut message = Arrived::default();
     while mail.next(&mut message)? {
-        run.play(&message.mail());
+        for run in &mut runs {
+            run.play(&message.mail());
+        }
     }
     let skipped: Skipped = mail.skipped();
-    Ok(run.finish(&skipped.by_reason()))
+    Ok(runs.into_iter().map(|run| run.finish(&skipped.by_reason())).collect())
 }
 
-/// A scenario by itself, under what the configuration says of its list.
-fn one_seed(config: &Config, scenario: &Scenario) -> anyhow::Result<Report> {
+/// A scenario by itself, under what the configuration says of its list, or to another rule.
+fn one_seed(config: &Config, scenario: &Scenario, rival: Option<Box<dyn Judge>>) -> anyhow::Result<Report> {
     let policy = config.policies.for_list(&stage::address(scenario.name), None);
-    stage::play(scenario, &policy, Vec::new())?.into_iter().next().context("a run has a report")
+    let reports = stage::play(scenario, &policy, rival.into_iter().collect())?;
+    // becalm's is the first; the rule beside it, if there is one, the last.
+    reports.into_iter().next_back().context("a run has a report")
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::replay::scenario::{Kind, Scenario};
 /// What many seeds gave. Where a figure is better low, worst is the highest.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
+    policy: String,
     scenario: &'static str,
     members: u64,
     seeds: u64,
@@ -52,6 +53,7 @@ impl Summary {
     pub fn of(
         kind: &Kind,
         seeds: u64,
+        policy: String,
         play: impl Fn(&Scenario) -> anyhow::Result<Report>,
     ) -> anyhow::Result<Self> {
         let mut columns: [Vec<u64>; 6] = Default::default();
@@ -81,6 +83,7 @@ impl Summary {
         let [messages, delivered, delayed, held, with, without] =
             columns.map(|column| Spread::of(column).unwrap_or(Spread { median: 0, p95: 0, worst: 0 }));
         Ok(Self {
+            policy,
             scenario: kind.name,
             members: kind.members,
             seeds,
@@ -95,15 +98,11 @@ impl Summary {
         })
     }
 
-    /// One object.
-    pub fn json(&self) -> anyhow::Result<String> {
-        Ok(serde_json::to_string(self)? + "\n")
-    }
-
     /// For people.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "{}: {} members, {} seeds, {} of them without a storm\n\n{:<28}{:>16}{:>16}{:>16}\n",
+            "{}, {}: {} members, {} seeds, {} of them without a storm\n\n{:<28}{:>16}{:>16}{:>16}\n",
+            self.policy,
             self.scenario,
             grouped(self.members),
             grouped(self.seeds),
@@ -119,7 +118,7 @@ impl Summary {
             ("  of these after a delay", Some(self.messages_delayed)),
             ("  held for good", Some(self.messages_held_for_good)),
             ("copies", Some(self.copies_with)),
-            ("  without becalm", Some(self.copies_without)),
+            ("  without a filter", Some(self.copies_without)),
             ("seconds to trip", self.seconds_to_trip),
         ];
         for (name, spread) in rows {

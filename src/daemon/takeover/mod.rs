@@ -193,8 +193,8 @@ impl Shared {
         self.engine.apply(&record, self.clock.now());
         if let Some(event) = self.engine.event_of(&record) {
             self.storms.apply(&event);
-            if let crate::journal::event::Event::StormStarted { list: Some(list), .. } = &event {
-                self.ledger.keep_held(list);
+            if let crate::journal::event::Event::StormStarted { list, storm, .. } = &event {
+                self.ledger.keep_held(list.as_deref(), storm);
             }
         }
         self.memory.keep_from(record, from);

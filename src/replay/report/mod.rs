@@ -2,6 +2,9 @@
 //!
 //! Every collection in it is bounded, however long the mail: what is beyond is counted in [`Report::left_out`].
 
+pub mod html;
+pub mod words;
+
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};

@@ -1,0 +1,71 @@
+//! What operators did with held mail: who, when, what, with which messages. Lines of JSON in `audit.log` in the state
+//! directory; becalm only ever appends to it, and makes it anew where it was rotated away.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tracing::error;
+
+use crate::account;
+use crate::admin::api::{Act, Acted};
+use crate::time::Timestamp;
+
+/// File in the state directory.
+const FILE: &str = "audit.log";
+
+/// The file.
+pub(super) struct Audit {
+    path: PathBuf,
+}
+
+/// An act that was begun.
+pub(super) struct Entry {
+    user: u32,
+    name: String,
+    act: Act,
+}
+
+impl Audit {
+    /// In the state directory.
+    pub(super) fn new(directory: &Path) -> Self {
+        Self { path: directory.join(FILE) }
+    }
+
+    /// Before anything is done: what is asked for, by whom.
+    ///
+    /// # Errors
+    /// Where it cannot be written down; then it is not to be done.
+    pub(super) fn begin(&self, now: Timestamp, user: u32, act: Act, ids: &[String]) -> io::Result<Entry> {
+        let name = account::user_name(user);
+        self.append(&json!({
+            "at": now.rfc3339(), "uid": user, "user": name, "act": act.name(), "asked": ids.len(), "ids": ids,
+        }))?;
+        Ok(Entry { user, name, act })
+    }
+
+    /// What came of it.
+    pub(super) fn end(&self, now: Timestamp, entry: &Entry, acted: &Acted) {
+        let line = json!({
+            "at": now.rfc3339(), "uid": entry.user, "user": entry.name, "act": entry.act.name(),
+            "done": acted.done.len(), "failed": acted.failed, "ids": acted.done,
+        });
+        if let Err(error) = self.append(&line) {
+            error!(path = %self.path.display(), %error, "the outcome of an operator's act is not in the audit log");
+        }
+    }
+
+    /// In one write, so that lines of two processes never mix; on the disk before this returns.
+    fn append(&self, line: &serde_json::Value) -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(&self.path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))?;
+        file.write_all(format!("{line}\n").as_bytes())?;
+        file.sync_data()
+    }
+}

@@ -1,0 +1,477 @@
+//! Keeps the quarantine: sets the ledger right from the queue, lets suspicions go that calmed, returns what is too
+//! old, watches the room that is left, and does what operators ask. A thread of its own: the helper may take its
+//! time, and no verdict waits for it.
+
+mod link;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::shared::Shared;
+use crate::admin::api::{Act, Acted, Failed, HelperState, QuarantineState};
+use crate::config::Quarantine;
+use crate::quarantine::ledger::{Held, InQueue, Limits};
+use crate::quarantine::pace::Pace;
+use crate::quarantine::protocol::{HeldMail, Reason, Request};
+use crate::quarantine::queue_id::QueueId;
+use crate::storm::state::Phase;
+use crate::time::Timestamp;
+use link::{Failure, Link, Links};
+
+/// Between two rounds in which nothing was due.
+const ROUND: Duration = Duration::from_millis(500);
+
+/// Acts in one round, after which the thread looks whether it is to stop.
+const ACTS_A_ROUND: usize = 100;
+
+/// After this time a message is tried again that Postfix's programs failed on.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+
+/// For how long one request of an operator's is worked on; the command sends the rest again.
+const OPERATOR_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What falls below so much of a limit may be warned of again when it rises.
+const CALM_AGAIN_PER_CENT: u64 = 40;
+
+/// What keeps the quarantine. One per daemon.
+pub struct Keeper {
+    shared: Arc<Shared>,
+    settings: Mutex<Quarantine>,
+    /// Held for an act and what follows from it in the ledger: they agree for whoever comes next.
+    links: Mutex<Links>,
+    seen: Mutex<Seen>,
+    /// As they were when the links were last free.
+    helpers: Mutex<Vec<HelperState>>,
+    /// Of the thread that was started last.
+    stop: Mutex<Arc<AtomicBool>>,
+}
+
+/// What was seen when the queue was last looked at.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    reconciled: Option<Timestamp>,
+    /// Messages on hold that are not ours.
+    others: u64,
+    free_bytes: Option<u64>,
+}
+
+/// What the thread remembers from one round to the next.
+struct Rounds {
+    pace: Pace,
+    next_look: Timestamp,
+    next_return: Timestamp,
+    warned: Warned,
+}
+
+/// What was warned of already.
+#[derive(Default)]
+struct Warned {
+    count: bool,
+    bytes: bool,
+    age: bool,
+    disk: bool,
+}
+
+impl Keeper {
+    /// For a daemon's ledger.
+    pub fn new(shared: Arc<Shared>, settings: Quarantine) -> Self {
+        let keeper = Self {
+            shared,
+            settings: Mutex::new(settings.clone()),
+            links: Mutex::default(),
+            seen: Mutex::default(),
+            helpers: Mutex::default(),
+            stop: Mutex::default(),
+        };
+        keeper.set(settings);
+        keeper
+    }
+
+    /// Other settings, from now on.
+    pub fn set(&self, settings: Quarantine) {
+        self.shared.ledger.set_limits(Limits { count: settings.max_count, bytes: settings.max_bytes });
+        self.links().set_sockets(&settings.helpers);
+        *lock(&self.settings) = settings;
+    }
+
+    /// Starts the thread. It ends some time after [`Keeper::stop`], and is not waited for: what it has begun, the
+    /// helper ends.
+    pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
+        // One that was stopped a moment ago may not have noticed yet.
+        let (keeper, stop) = (Arc::clone(self), Arc::new(AtomicBool::new(false)));
+        *lock(&self.stop) = Arc::clone(&stop);
+        std::thread::Builder::new()
+            .name("becalm-keeper".to_owned())
+            .spawn(move || keeper.keep(&stop))
+            .map(drop)
+    }
+
+    /// Begins nothing more.
+    pub fn stop(&self) {
+        lock(&self.stop).store(true, Ordering::Release);
+    }
+
+    /// How the quarantine is, for `becalm status`.
+    pub fn state(&self) -> QuarantineState {
+        let settings = lock(&self.settings).clone();
+        let seen = *lock(&self.seen);
+        let ledger = &self.shared.ledger;
+        let totals = ledger.totals();
+        // Status does not wait for a helper that takes its time.
+        let mut helpers = lock(&self.helpers);
+        if let Ok(links) = self.links.try_lock() {
+            *helpers = links.iter().map(helper_state).collect();
+        }
+        let helpers = helpers.clone();
+        QuarantineState {
+            held: totals.count as u64,
+            copies: totals.copies,
+            bytes: totals.bytes,
+            waiting: totals.waiting as u64,
+            oldest: totals.oldest.map(Timestamp::rfc3339),
+            max_count: settings.max_count as u64,
+            max_bytes: settings.max_bytes,
+            max_age_s: settings.max_age.as_secs(),
+            full: ledger.full().map(|full| full.name().to_owned()),
+            free_bytes: seen.free_bytes,
+            others: seen.others,
+            reconciled: seen.reconciled.map(Timestamp::rfc3339),
+            helpers,
+        }
+    }
+
+    /// What an operator asks for. Blocks for some seconds at most; what was not come to is in neither list.
+    pub fn operate(&self, act: Act, ids: &[String]) -> Acted {
+        let begun = self.shared.clock.now();
+        let mut acted = Acted::default();
+        for id in ids {
+            let now = self.shared.clock.now();
+            if now.since(begun) > OPERATOR_PATIENCE {
+                break;
+            }
+            let mut fail = |reason: String| acted.failed.push(Failed { id: id.clone(), reason });
+            let queue_id = match QueueId::parse(id) {
+                Ok(queue_id) => queue_id,
+                Err(error) => {
+                    fail(error.to_string());
+                    continue;
+                }
+            };
+            let mut links = self.links();
+            let request = match act {
+                Act::Release => Request::Release(queue_id),
+                Act::Return => Request::Return(queue_id),
+            };
+            match self.carry_out(&mut links, &request, id, now) {
+                Ok(()) => acted.done.push(id.clone()),
+                Err(Failure::Refused(refusal)) => fail(refusal.message),
+                Err(Failure::Down(why)) => {
+                    // The others would fare no better.
+                    fail(why);
+                    break;
+                }
+            }
+        }
+        acted
+    }
+
+    fn keep(&self, stop: &AtomicBool) {
+        let now = self.shared.clock.now();
+        let pace = lock(&self.settings).release_pace;
+        let mut rounds = Rounds {
+            pace: Pace::new(pace, now),
+            next_look: now,
+            next_return: now,
+            warned: Warned::default(),
+        };
+        while !stop.load(Ordering::Acquire) {
+            if !self.round(&mut rounds) {
+                std::thread::sleep(ROUND);
+            }
+        }
+    }
+
+    /// One round; true if there may be more to do at once.
+    fn round(&self, rounds: &mut Rounds) -> bool {
+        let settings = lock(&self.settings).clone();
+        let now = self.shared.clock.now();
+        rounds.pace.set(settings.release_pace);
+        self.watch(&settings, &mut rounds.warned, now);
+        if !self.links().is_any_ready(now) {
+            return false;
+        }
+        // Before anything is released. Where one of several helpers is missing, the others work on.
+        if now >= rounds.next_look && self.look(now) {
+            rounds.next_look = self.shared.clock.now().after(settings.reconcile);
+        }
+        if !self.links().is_any_ready(now) {
+            return false;
+        }
+        if now >= rounds.next_return && !self.return_overdue(&settings, now) {
+            rounds.next_return = now.after(TRY_AGAIN);
+        }
+        self.release_due(&mut rounds.pace)
+    }
+
+    /// Sets the ledger right from the queue. False where the helper cannot be asked.
+    fn look(&self, now: Timestamp) -> bool {
+        // To the end: nothing is released between the look and its taking effect.
+        let mut links = self.links();
+        let (held, others) = match links.list(now) {
+            Ok(listed) => listed,
+            Err(Failure::Refused(refusal)) => {
+                warn!(reason = refusal.message, "the helper cannot tell what is on hold");
+                return true;
+            }
+            Err(Failure::Down(_)) => return false,
+        };
+        let engine = &self.shared.engine;
+        let storms = engine.storms(now);
+        let storm_on = |list: &str| {
+            let open = storms.iter().find(|storm| storm.list == list)?;
+            matches!(open.phase, Phase::Storm { .. }).then(|| open.storm.clone()).flatten()
+        };
+        let listed = held.len();
+        let queue: Vec<InQueue> = held.into_iter().filter_map(|mail| self.in_queue(mail, now)).collect();
+        // Marked with a key that this process does not have: it made one up when it could not read the file.
+        let others = others.saturating_add((listed - queue.len()) as u64);
+        let outcome = self.shared.ledger.reconcile(queue, now, storm_on);
+        if outcome.gone > 0 || outcome.taken_in > 0 {
+            let (gone, taken_in) = (outcome.gone, outcome.taken_in);
+            info!(gone, taken_in, "set right from Postfix's hold queue");
+        }
+        let mut seen = lock(&self.seen);
+        (seen.reconciled, seen.others) = (Some(now), others);
+        true
+    }
+
+    fn in_queue(&self, mail: HeldMail, now: Timestamp) -> Option<InQueue> {
+        let mark = self.shared.marker.verify(&mail.mark)?;
+        let engine = &self.shared.engine;
+        let list = mail.recipients.iter().find_map(|to| engine.list_named(to.as_bytes(), now));
+        let world = engine.world();
+        let author = crate::mail::author(world.rules(), None, None, mail.sender.as_bytes(), |_| false);
+        Some(InQueue {
+            mark,
+            list: list.map(|list| list.address.clone()),
+            sender: author.map_or(mail.sender, |author| String::from_utf8_lossy(&author).into_owned()),
+            size: mail.size,
+        })
+    }
+
+    /// Lets go what is due, as fast as the pace allows. True if there is more.
+    fn release_due(&self, pace: &mut Pace) -> bool {
+        for _ in 0..ACTS_A_ROUND {
+            let mut links = self.links();
+            let now = self.shared.clock.now();
+            // Taken while the links are held: an operator may have been faster, and a storm may have cancelled it.
+            let Some(item) = self.shared.ledger.due(now) else { return false };
+            if let Some((list, storm)) = self.storm_on(&item, now) {
+                // Declared by another message while this one was being noted.
+                self.shared.ledger.keep_held(Some(&list), &storm);
+                continue;
+            }
+            if !pace.admits(item.copies, now) {
+                return false;
+            }
+            let Ok(queue_id) = QueueId::parse(&item.queue_id) else {
+                self.shared.ledger.give_up(&item.queue_id, "its queue id is not one of Postfix's long ones");
+                continue;
+            };
+            match self.carry_out(&mut links, &Request::Release(queue_id), &item.queue_id, now) {
+                Ok(()) => self.say(&item, "released: nothing came of the suspicion", now),
+                Err(Failure::Refused(refusal)) => {
+                    pace.give_back(item.copies);
+                    self.refused(&item, refusal.reason, &refusal.message, now);
+                }
+                Err(Failure::Down(_)) => {
+                    pace.give_back(item.copies);
+                    if !links.is_any_ready(now) {
+                        return false;
+                    }
+                    // In the queue of the one that is missing, most likely: others need not wait for it.
+                    self.shared.ledger.postpone(&item.queue_id, now.after(TRY_AGAIN));
+                }
+            }
+        }
+        true
+    }
+
+    /// The storm that is open on a message's list.
+    fn storm_on(&self, item: &Held, now: Timestamp) -> Option<(String, String)> {
+        let list = item.list.as_deref()?;
+        let engine = &self.shared.engine;
+        let state = &engine.list_named(list.as_bytes(), now)?.state;
+        if !matches!(state.phase(now), Phase::Storm { .. }) {
+            return None;
+        }
+        let open = engine.storms(now).into_iter().find(|open| open.list == list)?;
+        Some((open.list, open.storm?))
+    }
+
+    /// Returns what is too old to its senders. False where it failed, and is better left for a while.
+    fn return_overdue(&self, settings: &Quarantine, now: Timestamp) -> bool {
+        let age = settings.max_age.as_secs();
+        for item in self.shared.ledger.overdue(settings.max_age, now, ACTS_A_ROUND) {
+            let Ok(queue_id) = QueueId::parse(&item.queue_id) else { continue };
+            let mut links = self.links();
+            match self.carry_out(&mut links, &Request::Expire(queue_id, age), &item.queue_id, now) {
+                Ok(()) => self.say(&item, "returned to its sender: it was held for too long", now),
+                // By the helper's clock it is younger: another time.
+                Err(Failure::Refused(refusal)) if refusal.reason == Reason::TooYoung => return false,
+                Err(Failure::Refused(refusal)) => {
+                    self.refused(&item, refusal.reason, &refusal.message, now);
+                    if refusal.reason == Reason::Failed {
+                        return false;
+                    }
+                }
+                Err(Failure::Down(_)) => return false,
+            }
+        }
+        true
+    }
+
+    /// Has the helper act, and the ledger and the engine know.
+    fn carry_out(
+        &self,
+        links: &mut Links,
+        request: &Request,
+        queue_id: &str,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let shared = &self.shared;
+        match links.act(request, now) {
+            Ok(done) => {
+                let item = shared.ledger.remove(queue_id);
+                if let Some(waits) = done.waits
+                    && shared.verdict_lines.admits(now)
+                {
+                    warn!(queue_id, waits, "released, but Postfix does not take it up at once");
+                }
+                if !matches!(request, Request::Release(_)) {
+                    shared.counters.returned.add_one();
+                    return Ok(());
+                }
+                shared.counters.released.add_one();
+                // His mail reaches the list: he is somebody who writes to it.
+                if let Some(Held { list: Some(list), author: Some(author), .. }) = &item {
+                    shared.make_known(list, author);
+                }
+                Ok(())
+            }
+            Err(Failure::Refused(refusal)) => {
+                if refusal.reason == Reason::NotFound {
+                    shared.ledger.remove(queue_id);
+                }
+                Err(Failure::Refused(refusal))
+            }
+            Err(down) => Err(down),
+        }
+    }
+
+    fn say(&self, item: &Held, what: &str, now: Timestamp) {
+        if self.shared.verdict_lines.admits(now) {
+            let (list, since) = (item.list.as_deref().unwrap_or("-"), item.since.rfc3339());
+            info!(queue_id = item.queue_id, list, copies = item.copies, since, "{what}");
+        }
+    }
+
+    /// What the helper refuses is not asked again and again.
+    fn refused(&self, item: &Held, reason: Reason, message: &str, now: Timestamp) {
+        let ledger = &self.shared.ledger;
+        match reason {
+            // Somebody else has released or deleted it.
+            Reason::NotFound => return,
+            Reason::Failed => ledger.postpone(&item.queue_id, now.after(TRY_AGAIN)),
+            _ => ledger.give_up(&item.queue_id, message),
+        }
+        if self.shared.verdict_lines.admits(now) {
+            error!(queue_id = item.queue_id, reason = message, "a held message cannot be let go");
+        }
+    }
+
+    /// Looks at the room that is left, and warns once when half of it is taken.
+    fn watch(&self, settings: &Quarantine, warned: &mut Warned, now: Timestamp) {
+        let disks: Vec<(String, u64)> = self
+            .links()
+            .iter()
+            .filter_map(|link| link.hello().map(|hello| (hello.queue_directory.clone(), hello.min_free)))
+            .collect();
+        let totals = self.shared.ledger.totals();
+        let age = totals.oldest.map_or(0, |oldest| now.since(oldest).as_secs());
+        let is = |taken: u64, most: u64| taken.saturating_mul(100).checked_div(most).unwrap_or(0);
+        let half = |warned: &mut bool, per_cent: u64, what: &str| {
+            if per_cent >= 50 && !*warned {
+                warn!(
+                    limit = what,
+                    per_cent,
+                    held = totals.count,
+                    bytes = totals.bytes,
+                    "held mail: half of a limit is reached"
+                );
+            }
+            *warned = per_cent >= if *warned { CALM_AGAIN_PER_CENT } else { 50 };
+        };
+        half(&mut warned.count, is(totals.count as u64, settings.max_count as u64), "max_count");
+        half(&mut warned.bytes, is(totals.bytes, settings.max_bytes), "max_bytes");
+        half(&mut warned.age, is(age, settings.max_age.as_secs()), "max_age");
+
+        // Twice what smtpd insists on: ordinary mail must not be the first that is refused. Four times as much is
+        // when half of the room that is left to it is taken.
+        let (mut low, mut little) = (false, false);
+        let mut least_free = None;
+        for (queue, min_free) in disks {
+            let Some(free) = free_bytes(Path::new(&queue)) else { continue };
+            let least = min_free.saturating_mul(2);
+            low |= free < least;
+            least_free = Some(least_free.map_or(free, |least: u64| least.min(free)));
+            if free < min_free.saturating_mul(4) {
+                if !warned.disk {
+                    warn!(
+                        queue,
+                        free_bytes = free,
+                        least,
+                        "the disk of Postfix's queue is nearly full: below `least`, nothing more is held"
+                    );
+                }
+                little = true;
+            }
+        }
+        warned.disk = little;
+        lock(&self.seen).free_bytes = least_free;
+        self.shared.ledger.set_disk_full(low);
+    }
+
+    fn links(&self) -> MutexGuard<'_, Links> {
+        lock(&self.links)
+    }
+}
+
+fn helper_state(link: &Link) -> HelperState {
+    let state = match (link.down(), link.hello()) {
+        (Some(_), _) => "down",
+        (None, Some(_)) => "ok",
+        (None, None) => "not asked yet",
+    };
+    HelperState {
+        socket: link.socket().display().to_string(),
+        state: state.to_owned(),
+        since: link.down().map(|(since, _)| since.rfc3339()),
+        error: link.down().map(|(_, why)| why.clone()),
+        postfix: link.hello().map(|hello| hello.postfix.clone()),
+    }
+}
+
+/// Free bytes for those who are not root, as Postfix reckons. None where the system does not tell.
+fn free_bytes(directory: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(directory).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

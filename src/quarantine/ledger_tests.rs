@@ -1,0 +1,196 @@
+use super::*;
+
+const ALL: &str = "all@example.org";
+
+fn held(queue_id: &str, list: &str, until: Option<Timestamp>) -> Held {
+    Held {
+        queue_id: queue_id.to_owned(),
+        list: Some(list.to_owned()),
+        author: None,
+        reason: "suspicion",
+        storm: None,
+        copies: 1,
+        since: Timestamp::default(),
+        until,
+        held: true,
+        size: None,
+        trouble: None,
+    }
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(seconds * 1000)
+}
+
+fn in_queue(queue_id: &str, reason: &str, since: u64, until: Option<u64>) -> InQueue {
+    let mark = Mark {
+        queue_id: queue_id.to_owned(),
+        verdict: "hold".to_owned(),
+        reason: reason.to_owned(),
+        storm: if reason == "storm" { "S1" } else { "-" }.to_owned(),
+        at: at(since),
+        copies: 7,
+        until: until.map(at),
+    };
+    InQueue { mark, list: Some(ALL.to_owned()), sender: "a@example.org".to_owned(), size: 1000 }
+}
+
+fn ids(items: &[Held]) -> Vec<&str> {
+    items.iter().map(|item| item.queue_id.as_str()).collect()
+}
+
+#[test]
+fn a_storm_cancels_the_timers_of_its_list() {
+    let ledger = Ledger::default();
+    let soon = Some(Timestamp::from_millis(5));
+    ledger.note(held("A", ALL, soon));
+    ledger.note(held("B", "dev@example.org", soon));
+    ledger.note(Held { list: None, ..held("C", ALL, soon) });
+    ledger.keep_held(Some(ALL), "S1");
+    let timers: Vec<_> =
+        ledger.latest(9, |_| true).into_iter().map(|item| (item.queue_id, item.until, item.storm)).collect();
+    let storm = Some("S1".to_owned());
+    assert_eq!(timers, [("C".into(), soon, None), ("B".into(), soon, None), ("A".into(), None, storm)]);
+    assert_eq!(ledger.totals().waiting, 2);
+    ledger.keep_held(None, "S2");
+    assert_eq!(ledger.due(at(1)).map(|item| item.queue_id), Some("B".to_owned()));
+}
+
+#[test]
+fn what_would_have_been_held_does_not_push_out_what_is() {
+    let ledger = Ledger::default();
+    ledger.note(held("A", ALL, None));
+    for number in 0..=MOST_OBSERVED {
+        ledger.note(Held { held: false, ..held(&number.to_string(), ALL, Some(at(1))) });
+    }
+    let all = ledger.latest(usize::MAX, |_| true);
+    assert_eq!(all.len(), MOST_OBSERVED + 1);
+    assert_eq!(all.last().map(|item| item.queue_id.as_str()), Some("A"));
+    assert_eq!((ledger.totals().count, ledger.due(at(9))), (1, None), "what was delivered is not due");
+}
+
+#[test]
+fn the_first_whose_time_has_come_goes_first() {
+    let ledger = Ledger::default();
+    ledger.note(held("late", ALL, Some(at(20))));
+    ledger.note(held("soon", ALL, Some(at(10))));
+    ledger.note(held("soon too", ALL, Some(at(10))));
+    assert_eq!(ledger.due(at(9)), None);
+    let mut order = Vec::new();
+    while let Some(item) = ledger.due(at(20)) {
+        ledger.remove(&item.queue_id);
+        order.push(item.queue_id);
+    }
+    assert_eq!(order, ["soon", "soon too", "late"]);
+    // One that cannot be released does not stop the others.
+    ledger.note(held("A", ALL, Some(at(10))));
+    ledger.give_up("A", "no");
+    assert_eq!(ledger.due(at(20)), None);
+    assert_eq!(ledger.get("A").and_then(|item| item.trouble), Some("no".to_owned()));
+}
+
+#[test]
+fn the_queue_is_the_truth() {
+    let ledger = Ledger::default();
+    ledger.note(Held { since: at(100), ..held("released by hand", ALL, Some(at(900))) });
+    ledger.note(Held { since: at(100), ..held("still there", ALL, Some(at(900))) });
+    ledger.note(Held { since: at(995), ..held("on its way", ALL, Some(at(1900))) });
+    let queue = vec![
+        in_queue("still there", "suspicion", 100, Some(900)),
+        in_queue("unheard of", "suspicion", 50, Some(800)),
+        InQueue {
+            mark: Mark { verdict: "accept".into(), ..in_queue("accepted", "calm", 60, None).mark },
+            ..in_queue("accepted", "calm", 60, None)
+        },
+    ];
+    let outcome = ledger.reconcile(queue.clone(), at(1000), |_| None);
+    assert_eq!(outcome, Reconciled { gone: 1, taken_in: 2 });
+    assert_eq!(ids(&ledger.select(|_| true)), ["unheard of", "accepted", "still there", "on its way"]);
+    let item = ledger.get("unheard of").unwrap();
+    assert_eq!((item.until, item.copies, item.size), (Some(at(800)), 7, Some(1000)));
+    assert_eq!(item.author.as_deref(), Some("a@example.org"));
+    assert_eq!(ledger.get("still there").unwrap().size, Some(1000));
+    assert_eq!(ledger.get("accepted").unwrap().reason, BY_HAND);
+    assert_eq!(ledger.reconcile(queue, at(1001), |_| None), Reconciled::default(), "and it stays so");
+    assert_eq!(ids(&ledger.overdue(Duration::from_secs(500), at(1000), 9)), ["still there", "unheard of"]);
+}
+
+#[test]
+fn suspicions_that_became_a_storm_stay_after_a_restart() {
+    // Storm mail in the queue tells of it ...
+    let ledger = Ledger::default();
+    let queue = vec![
+        in_queue("before", "suspicion", 100, Some(700)),
+        in_queue("storm", "storm", 150, None),
+        in_queue("after", "suspicion", 200, Some(800)),
+    ];
+    ledger.reconcile(queue.clone(), at(1000), |_| None);
+    let before = ledger.get("before").unwrap();
+    assert_eq!((before.until, before.storm.as_deref()), (None, Some("S1")));
+    assert_eq!(ledger.due(at(1000)).map(|item| item.queue_id), Some("after".to_owned()));
+    // ... or the engine does.
+    let ledger = Ledger::default();
+    ledger.reconcile(queue, at(1000), |list| (list == ALL).then(|| "S9".to_owned()));
+    assert_eq!(ledger.due(at(1000)), None);
+    assert_eq!(ledger.get("after").unwrap().storm.as_deref(), Some("S9"));
+}
+
+#[test]
+fn limits_on_count_bytes_and_disk() {
+    let ledger = Ledger::default();
+    for number in 0..4 {
+        assert_eq!(ledger.full(), None);
+        ledger.note(held(&number.to_string(), ALL, None));
+    }
+    ledger.set_limits(Limits { count: 5, bytes: 10_000_000 });
+    assert_eq!(ledger.full(), None);
+    ledger.set_disk_full(true);
+    assert_eq!(ledger.full(), Some(Full::Disk));
+    ledger.set_disk_full(false);
+    ledger.note(held("5", ALL, None));
+    assert_eq!(ledger.full(), Some(Full::Count));
+    ledger.remove("5");
+    // Four are known to have 1,000 bytes each; others are taken for as much.
+    let queue = (0..4).map(|number| in_queue(&number.to_string(), "storm", 0, None)).collect();
+    ledger.reconcile(queue, at(1), |_| None);
+    ledger.note(held("5", ALL, None));
+    assert_eq!(ledger.totals().bytes, 5000);
+    ledger.set_limits(Limits { count: 9, bytes: 5000 });
+    assert_eq!(ledger.full(), Some(Full::Bytes));
+}
+
+/// Whatever is done to it, its parts agree.
+#[test]
+fn its_parts_agree() {
+    let mut seed = 1_u64;
+    let mut random = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let ledger = Ledger::default();
+    for step in 0..20_000 {
+        let id = random(40).to_string();
+        match random(6) {
+            0 | 1 => {
+                let until = (random(2) == 0).then(|| at(step + random(9)));
+                ledger.note(Held { since: at(step), ..held(&id, ALL, until) });
+            }
+            2 => drop(ledger.remove(&id)),
+            3 => ledger.give_up(&id, "trouble"),
+            4 if random(20) == 0 => ledger.keep_held(Some(ALL), "S"),
+            5 if random(20) == 0 => {
+                let queue =
+                    (0..random(40)).map(|n| in_queue(&n.to_string(), "suspicion", step, Some(step + 5)));
+                ledger.reconcile(queue.collect(), at(step + 1), |_| None);
+            }
+            _ => {}
+        }
+        let book = ledger.book();
+        assert_eq!(book.held.len(), book.by_id.len());
+        let timers: BTreeSet<_> =
+            book.held.iter().filter_map(|(number, item)| Some((item.until?, *number))).collect();
+        assert_eq!(timers, book.timers);
+        let sizes: Vec<u64> = book.held.values().filter_map(|item| item.size).collect();
+        assert_eq!((sizes.len() as u64, sizes.iter().sum()), (book.sized, book.bytes));
+    }
+}
