@@ -105,10 +105,23 @@ pub struct Status {
     pub now: String,
     /// When it started, RFC 3339.
     pub started: String,
+    /// Its process.
+    #[serde(default)]
+    pub pid: u32,
+    /// 1, and one more with each takeover.
+    #[serde(default)]
+    pub generation: u64,
+    /// The one that it took over from, while that one still has sessions.
+    pub before: Option<Predecessor>,
+    /// The one that took over from it.
+    pub after: Option<Successor>,
     /// Everything is put to observe.
     pub observing: bool,
     /// It takes no new sessions any more.
     pub draining: bool,
+    /// It refuses watched mail for now: it will have ended before long.
+    #[serde(default)]
+    pub refusing: bool,
     /// The configuration file in force; none: defaults.
     pub config: Option<String>,
     /// The last reload: `ok`, or why it changed nothing; none: there was none.
@@ -139,12 +152,38 @@ pub struct Status {
     pub quarantine: QuarantineState,
 }
 
+/// A becalm that was taken over and finishes its sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// Its process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// When it was taken over, RFC 3339.
+    pub since: String,
+    /// Its milter connections, those of others before it included.
+    pub sessions: usize,
+    /// It refuses watched mail for now, to be sent to the one that took over.
+    pub refusing: bool,
+}
+
+/// The becalm that took over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Successor {
+    /// Its process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// When it took over, RFC 3339.
+    pub since: String,
+}
+
 /// The journal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Journal {
     /// Its folder; none: the configuration turns it off.
     pub folder: Option<String>,
-    /// `ok`, `degraded` or `off`.
+    /// `ok`, `degraded`, `off`, or `handed over` (another becalm writes it now).
     pub state: String,
     /// Why it is degraded.
     pub why: Option<String>,

@@ -74,9 +74,7 @@ fn status_text(status: &Status) -> String {
         lines
             .push("OBSERVING   everything is put to observe; `becalm observe off` enforces again".to_owned());
     }
-    if status.draining {
-        lines.push("STOPPING    no new sessions are taken".to_owned());
-    }
+    lines.extend(process_lines(status));
     if let Some(reload) = &status.reload {
         lines.push(format!("last reload {reload}"));
     }
@@ -127,6 +125,28 @@ fn status_text(status: &Status) -> String {
         );
     }
     lines.join("\n") + "\n"
+}
+
+fn process_lines(status: &Status) -> Vec<String> {
+    let mut lines = vec![format!("process     {}, generation {}", status.pid, status.generation)];
+    if status.draining {
+        let refusing = if status.refusing { ", watched mail is refused for now (421)" } else { "" };
+        lines.push(match &status.after {
+            Some(after) => format!(
+                "TAKEN OVER  by process {} (becalm {}) since {}: no new sessions are taken here{refusing}",
+                after.pid, after.version, after.since
+            ),
+            None => format!("STOPPING    no new sessions are taken{refusing}"),
+        });
+    }
+    if let Some(before) = &status.before {
+        let refusing = if before.refusing { ", where watched mail is refused for now (421)" } else { "" };
+        lines.push(format!(
+            "            took over from process {} (becalm {}) at {}: {} sessions left there{refusing}",
+            before.pid, before.version, before.since, before.sessions
+        ));
+    }
+    lines
 }
 
 fn journal_lines(journal: &Journal) -> Vec<String> {

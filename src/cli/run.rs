@@ -20,6 +20,10 @@ pub struct RunArgs {
     /// Where to listen, instead of the configuration's sockets: unix:PATH or inet:PORT@HOST. May be repeated.
     #[arg(short, long, value_name = "ADDRESS")]
     listen: Vec<ListenAddress>,
+    /// Take over from the becalm that runs: its sockets, its sessions-to-come and what it knows, without a message
+    /// that fails. It runs on if this one cannot start. Where none runs, starts as ever.
+    #[arg(long)]
+    takeover: bool,
 }
 
 /// Runs until told to stop.
@@ -48,8 +52,13 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let enforces = config.enforces();
     let sockets = config.listen.sockets.clone();
     let file = (args.config.is_some() || path.exists()).then_some(path);
-    let (daemon, listeners) = Daemon::start(config, file, Clock::system())
-        .context("becalm cannot start; no mail is affected as long as Postfix's default_action is accept")?;
+    let started = match args.takeover {
+        true => Daemon::take_over(config, file, Clock::system()).context("becalm cannot start"),
+        false => Daemon::start(config, file, Clock::system()).context(
+            "becalm cannot start; no mail is affected as long as Postfix's default_action is accept",
+        ),
+    };
+    let (daemon, listeners) = started?;
     daemon.run(listeners, |daemon| {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),

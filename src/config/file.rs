@@ -136,6 +136,8 @@ fn listen(mut section: Section<'_, '_>) -> Listen {
     set(&mut listen.message_timeout, section.duration("message_timeout", seconds(10)..=hours(24)));
     set(&mut listen.packet_timeout, section.duration("packet_timeout", seconds(1)..=minutes(10)));
     set(&mut listen.drain, section.duration("drain", Duration::ZERO..=minutes(10)));
+    set(&mut listen.linger, section.duration("linger", Duration::ZERO..=minutes(10)));
+    set(&mut listen.takeover_linger, section.duration("takeover_linger", Duration::ZERO..=hours(24)));
     set(&mut listen.threads, section.count("threads", 0..=1024));
     section.finish();
     listen

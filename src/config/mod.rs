@@ -91,8 +91,12 @@ pub struct Listen {
     pub message_timeout: Duration,
     /// How long a packet that has begun may take to arrive, and a reply to be taken. 1 s to 10 min.
     pub packet_timeout: Duration,
-    /// How long a stopping daemon serves the sessions that are open. 0 to 10 min.
+    /// How long a daemon that stops, or was taken over, serves the sessions that are open as ever. 0 to 10 min.
     pub drain: Duration,
+    /// How long a stopping daemon then refuses their watched mail and accepts the other. 0 to 10 min.
+    pub linger: Duration,
+    /// The same for one that was taken over. 0 to 24 h.
+    pub takeover_linger: Duration,
     /// Worker threads; 0: one a core. At most 1,024.
     pub threads: usize,
 }
@@ -108,6 +112,8 @@ impl Default for Listen {
             message_timeout: Duration::from_secs(3600),
             packet_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(20),
+            linger: Duration::from_secs(60),
+            takeover_linger: Duration::from_secs(3600),
             threads: 0,
         }
     }

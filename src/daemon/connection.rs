@@ -259,6 +259,13 @@ impl Handler {
     }
 }
 
+/// To a watched message that comes when this process is about to end, and may not live to see its end. Postfix
+/// hangs up after a 421: the client's next session is with the becalm that comes after this one.
+fn come_again() -> FinalReply {
+    let reply = SmtpReply::new(421, "4.3.2", "The mail filter is being restarted, please try again");
+    FinalReply::Code(reply.expect("421 is a refusal, and 4.3.2 of its class"))
+}
+
 impl Filter for Handler {
     fn connect(&mut self, client: Client<'_>) {
         let client = match client.address {
@@ -284,6 +291,10 @@ impl Filter for Handler {
             return AtData::Accept;
         }
         self.shared.counters.watched.add_one();
+        if self.shared.is_refusing() {
+            self.shared.counters.deferred.add_one();
+            return AtData::Answer(come_again());
+        }
         self.unfinished = true;
         AtData::ReadHeaders
     }

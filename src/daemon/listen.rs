@@ -1,11 +1,13 @@
 //! Sockets: bound by becalm or passed by systemd, and the loop that takes connections from them.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{debug, warn};
 
@@ -67,6 +69,22 @@ impl Listener {
         }
     }
 
+    /// From a descriptor that was handed over.
+    ///
+    /// # Errors
+    /// It is no listening stream socket.
+    pub fn from_descriptor(socket: OwnedFd, name: String) -> io::Result<Self> {
+        let wrong = || io::Error::new(io::ErrorKind::InvalidInput, format!("{name} is no listening socket"));
+        if !sockopt::socket_acceptconn(&socket)? || sockopt::socket_type(&socket)? != SocketType::STREAM {
+            return Err(wrong());
+        }
+        match sockopt::socket_domain(&socket)? {
+            AddressFamily::UNIX => Ok(Self::Unix(socket.into(), name)),
+            AddressFamily::INET | AddressFamily::INET6 => Ok(Self::Tcp(socket.into(), name)),
+            _ => Err(wrong()),
+        }
+    }
+
     /// Another handle on the same socket.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {
@@ -76,13 +94,44 @@ impl Listener {
     }
 }
 
-/// The sockets that systemd passed; without any, those of the configuration.
-pub fn open(settings: &Listen) -> Result<Vec<Listener>, ListenError> {
+/// What there is to listen on.
+pub struct Sockets {
+    /// Each.
+    pub listeners: Vec<Listener>,
+    /// They came from systemd; what the configuration names is not opened then.
+    pub passed: bool,
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix(listener, _) => listener.as_fd(),
+            Self::Tcp(listener, _) => listener.as_fd(),
+        }
+    }
+}
+
+/// The sockets that systemd passed; without any, those of the configuration. `inherited`: those of the becalm that
+/// is taken over, which are used where they are the same. One that is not wanted is closed.
+pub fn open(settings: &Listen, inherited: Option<Sockets>) -> Result<Sockets, ListenError> {
     let passed = passed()?;
     if !passed.is_empty() {
-        return Ok(passed);
+        return Ok(Sockets { listeners: passed, passed: true });
     }
-    settings.sockets.iter().map(|address| bind(address, settings)).collect()
+    let mut inherited = match inherited {
+        Some(sockets) if sockets.passed => return Ok(sockets),
+        Some(sockets) => sockets.listeners,
+        None => Vec::new(),
+    };
+    let listeners = settings.sockets.iter().map(|address| {
+        let name = address.to_string();
+        match inherited.iter().position(|listener| listener.name() == name) {
+            Some(at) => Ok(inherited.swap_remove(at)),
+            None => bind(address, settings),
+        }
+    });
+    let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+    Ok(Sockets { listeners, passed: false })
 }
 
 /// A unix socket with the given mode and group.
@@ -91,8 +140,17 @@ pub fn bind_unix(
     mode: u32,
     group: Option<&str>,
 ) -> Result<std::os::unix::net::UnixListener, ListenError> {
-    let failed = |source| ListenError::Bind { address: format!("unix:{}", path.display()), source };
     clear_way(path)?;
+    place_unix(path, mode, group)
+}
+
+/// The same, in the place of whatever socket is there.
+pub fn place_unix(
+    path: &Path,
+    mode: u32,
+    group: Option<&str>,
+) -> Result<std::os::unix::net::UnixListener, ListenError> {
+    let failed = |source| ListenError::Bind { address: format!("unix:{}", path.display()), source };
     // Bound under another name and moved into place when mode and group are right: nobody sees it half made.
     let draft = path.with_extension(format!("new-{}", std::process::id()));
     let _ = std::fs::remove_file(&draft);

@@ -5,13 +5,16 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tracing::{error, info, warn};
 
 use super::shared::Shared;
 use super::site;
+use super::takeover::{Peer, Peers};
 use crate::admin::api::{Journal, Recalled as RecalledInfo};
 use crate::clock::{Clock, Stopwatch};
 use crate::config::Config;
@@ -31,13 +34,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What has been kept so far, and where what happens now is kept.
 #[derive(Default)]
-pub struct Memory(OnceLock<Kept>);
+pub struct Memory {
+    /// None: it has not been read yet.
+    kept: ArcSwapOption<Kept>,
+    /// Others on this machine who learn the same.
+    peers: Peers,
+}
 
 struct Kept {
     outbox: Outbox,
     /// None: the journal is off, or cannot be used.
     writer: Mutex<Option<Writer>>,
     folder: Option<String>,
+    /// Another becalm writes it now.
+    released: bool,
     recalled: RecalledInfo,
     /// Storms that began and ended, the oldest first.
     storms: Mutex<VecDeque<Record>>,
@@ -53,7 +63,8 @@ impl Memory {
 
     /// Keeps a record. Never waits.
     pub fn keep(&self, record: Record) {
-        if let Some(kept) = self.0.get() {
+        self.peers.tell(&record, None);
+        if let Some(kept) = &*self.kept.load() {
             kept.outbox.push(record);
         }
     }
@@ -61,15 +72,30 @@ impl Memory {
     /// Keeps the beginning or the end of a storm. The writer is woken: a storm that was declared a moment ago
     /// should survive what comes now.
     pub fn keep_at_once(&self, record: Record) {
-        if let Some(kept) = self.0.get() {
+        self.peers.tell(&record, None);
+        if let Some(kept) = &*self.kept.load() {
             kept.note_storm(&record);
             kept.outbox.push_at_once(record);
         }
     }
 
+    /// Keeps what another becalm on this machine judged. Never waits.
+    pub fn keep_from(&self, record: Record, from: &Peer) {
+        self.peers.tell(&record, Some(from));
+        if let Some(kept) = &*self.kept.load() {
+            kept.note_storm(&record);
+            kept.outbox.push(record);
+        }
+    }
+
+    /// Others on this machine who learn what is kept.
+    pub fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
     /// Asks for a checkpoint before its time: there are lists whose history begins now.
     pub fn checkpoint_soon(&self) {
-        if let Some(kept) = self.0.get()
+        if let Some(kept) = &*self.kept.load()
             && let Some(writer) = kept.writer().as_ref()
         {
             writer.checkpoint_soon();
@@ -78,18 +104,41 @@ impl Memory {
 
     /// Writes what is left, and lets go of the folder. False: the disk did not take it in time.
     pub fn close(&self) -> bool {
-        let writer = self.0.get().and_then(|kept| kept.writer().take());
-        writer.is_none_or(|writer| writer.close(PATIENCE))
+        self.kept.load_full().is_none_or(|kept| kept.close())
+    }
+
+    /// As [`Memory::close`]; what happens from here on is for another becalm to keep.
+    pub fn release(&self) -> bool {
+        let Some(kept) = self.kept.load_full() else { return true };
+        let released = Kept {
+            outbox: Outbox::closed(),
+            writer: Mutex::default(),
+            folder: kept.folder.clone(),
+            released: true,
+            recalled: kept.recalled.clone(),
+            storms: Mutex::new(kept.storms().clone()),
+        };
+        self.kept.store(Some(Arc::new(released)));
+        kept.close()
     }
 
     /// Does anything outlive the process?
     pub fn is_kept(&self) -> bool {
-        self.0.get().is_some_and(|kept| kept.outbox.is_open())
+        self.kept.load().as_ref().is_some_and(|kept| kept.outbox.is_open() || kept.released)
+    }
+
+    /// Is all that is known here also in the journal in this folder, or on its way there?
+    pub fn is_whole(&self, folder: Option<&Path>, now: Timestamp) -> bool {
+        self.kept.load().as_ref().is_some_and(|kept| {
+            let same = kept.folder.as_deref().map(Path::new) == folder;
+            same && kept.outbox.is_open() && kept.outbox.health().trouble(now).is_none()
+        })
     }
 
     /// For `becalm status`.
     pub fn info(&self, now: Timestamp) -> Journal {
-        let Some(kept) = self.0.get() else {
+        let kept = self.kept.load();
+        let Some(kept) = kept.as_ref() else {
             return Journal { state: "off".to_owned(), ..Journal::default() };
         };
         // Relaxed: figures.
@@ -98,6 +147,7 @@ impl Memory {
         let trouble = health.trouble(now);
         let state = match (&trouble, kept.outbox.is_open()) {
             (Some(_), _) => "degraded",
+            (None, _) if kept.released => "handed over",
             (None, true) => "ok",
             (None, false) => "off",
         };
@@ -122,6 +172,11 @@ impl Memory {
 }
 
 impl Kept {
+    fn close(&self) -> bool {
+        let writer = self.writer().take();
+        writer.is_none_or(|writer| writer.close(PATIENCE))
+    }
+
     fn writer(&self) -> MutexGuard<'_, Option<Writer>> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -164,7 +219,39 @@ pub(super) fn recall(config: &Config, engine: &Engine, now: Timestamp) -> Recoll
     Recollection { read, took: watch.elapsed(), storms }
 }
 
+/// Hands over all that is known, record by record, until one is refused.
+pub(super) fn show(shared: &Shared, out: &mut dyn FnMut(Record) -> io::Result<()>) -> io::Result<()> {
+    let now = shared.clock.now();
+    shared.engine.image(now, &mut |piece| out(Record::Piece(Box::new(piece))))?;
+    let kept = shared.memory.kept.load_full();
+    let storms: Vec<Record> = kept.map(|kept| kept.storms().iter().cloned().collect()).unwrap_or_default();
+    storms.into_iter().try_for_each(out)
+}
+
+/// Writes the journal again that another becalm wrote for a while. What happened meanwhile is known from that one
+/// itself; the next checkpoint, which is made at once, has it.
+pub(super) fn resume(config: &Config, shared: &Arc<Shared>) {
+    let watch = Stopwatch::start();
+    let read = config
+        .journal
+        .enabled
+        .then(|| replay(&Store::new(&config.journal_folder()), shared.engine.key_check(), |_| {}));
+    let storms = shared.memory.kept.load_full().map(|kept| kept.storms().iter().cloned().collect());
+    Recollection { read, took: watch.elapsed(), storms: storms.unwrap_or_default() }.go_on(config, shared);
+    shared.memory.checkpoint_soon();
+}
+
 impl Recollection {
+    /// What another becalm knows that is not in the journal.
+    pub(super) fn add(&mut self, records: Vec<Record>, engine: &Engine, now: Timestamp) {
+        for record in records {
+            engine.apply(&record, now);
+            if matches!(record, Record::Opened(_) | Record::Ended(_)) {
+                self.storms.push(record);
+            }
+        }
+    }
+
     /// Tells what was found, and begins to write.
     pub(super) fn go_on(self, config: &Config, shared: &Arc<Shared>) {
         let now = shared.clock.now();
@@ -173,6 +260,7 @@ impl Recollection {
             outbox,
             writer: Mutex::new(writer),
             folder,
+            released: false,
             recalled,
             storms: Mutex::default(),
         };
@@ -207,8 +295,7 @@ impl Recollection {
                 shared.storms.apply(&event);
             }
         }
-        // Nobody else sets it.
-        let _ = shared.memory.0.set(kept);
+        shared.memory.kept.store(Some(Arc::new(kept)));
     }
 }
 
@@ -255,11 +342,7 @@ fn begin(
         now: Box::new(move || clock.now()),
         image: Arc::new(move |out| {
             let shared = known.upgrade().ok_or_else(|| io::Error::other("becalm has ended"))?;
-            let now = shared.clock.now();
-            shared.engine.image(now, &mut |piece| out(Record::Piece(Box::new(piece))))?;
-            let storms: Vec<Record> =
-                shared.memory.0.get().map(|kept| kept.storms().iter().cloned().collect()).unwrap_or_default();
-            storms.into_iter().try_for_each(out)
+            show(&shared, out)
         }),
     };
     Writer::start(setup, outbox, inbox, replayed)

@@ -8,6 +8,7 @@ mod answer;
 mod audit;
 pub mod background;
 pub mod connection;
+mod drain;
 mod keeper;
 pub mod listen;
 mod memory;
@@ -15,6 +16,7 @@ pub mod shared;
 pub mod site;
 mod storms;
 mod supervisor;
+pub mod takeover;
 mod watchdog;
 mod workers;
 
@@ -30,8 +32,9 @@ use crate::storm::limits::RateError;
 use crate::time::Timestamp;
 use audit::Audit;
 use keeper::Keeper;
-use listen::{ListenError, Listener};
+use listen::{ListenError, Listener, Sockets};
 use shared::Shared;
+use takeover::{Kin, Link, Taken, TakeoverError};
 
 /// Cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,9 @@ pub enum StartError {
     /// A socket cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Another becalm runs and cannot be taken over.
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
     /// A rate limit cannot be kept.
     #[error("[limits]: {0}")]
     Limits(#[from] RateError),
@@ -66,6 +72,9 @@ pub struct Daemon {
     /// As at the start: a reload does not move the emergency switch.
     observe_flag: PathBuf,
     started: Timestamp,
+    kin: Arc<Kin>,
+    /// To the becalm that this one takes over from, until it runs itself.
+    before: Mutex<Option<Link>>,
     standing: Mutex<Standing>,
     keeper: Arc<Keeper>,
     audit: Audit,
@@ -90,6 +99,25 @@ impl Daemon {
         config_path: Option<PathBuf>,
         clock: Clock,
     ) -> Result<(Self, Vec<Listener>), StartError> {
+        Self::begin(config, config_path, clock, |_, _| Ok(None))
+    }
+
+    /// The same in the place of the becalm that runs, if one does: with its sockets, and what it knows. It takes
+    /// connections until [`Daemon::run`] does; where this one fails before that, it goes on as if nothing had been.
+    pub fn take_over(
+        config: Config,
+        config_path: Option<PathBuf>,
+        clock: Clock,
+    ) -> Result<(Self, Vec<Listener>), StartError> {
+        Self::begin(config, config_path, clock, takeover::claim)
+    }
+
+    fn begin(
+        config: Config,
+        config_path: Option<PathBuf>,
+        clock: Clock,
+        claim: impl FnOnce(&Config, u64) -> Result<Option<Taken>, TakeoverError>,
+    ) -> Result<(Self, Vec<Listener>), StartError> {
         let now = clock.now();
         let directory = Directory::load(config.directory.clone(), config.addresses.clone(), now);
         let snapshot = Arc::clone(directory.snapshot());
@@ -105,13 +133,24 @@ impl Daemon {
         let observe_flag = site::observe_flag(&config);
         engine.set_observing(observe_flag.exists());
         let marker = Marker::new(&key, &config.state.node);
+        // Everything that can be wrong with the configuration has been seen; from here on the other one waits.
+        let mut taken = claim(&config, engine.key_check())?;
         // What was known comes first: nobody is judged, and nobody connects, before it is there.
-        let recalled = memory::recall(&config, &engine, now);
-        let listeners = listen::open(&config.listen)?;
+        let now = clock.now();
+        let mut recalled = memory::recall(&config, &engine, now);
+        if let Some(taken) = &mut taken {
+            recalled.add(taken.take_image(), &engine, now);
+        }
+        let inherited = taken.as_mut().map(Taken::take_sockets).transpose()?;
+        let Sockets { listeners, passed } = listen::open(&config.listen, inherited)?;
         let shared =
             Shared::new(engine, clock, marker, site::patience(&config), config.listen.max_connections);
         let shared = Arc::new(shared);
         recalled.go_on(&config, &shared);
+        let kin = Arc::new(Kin::new(taken.as_ref(), passed, now));
+        let link = taken.map(|taken| taken.link(&shared)).transpose();
+        let link = link
+            .map_err(|source| StartError::System { what: "cannot listen to the running becalm", source })?;
         let daemon = Self {
             keeper: Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone())),
             audit: Audit::new(&config.state.directory),
@@ -120,6 +159,8 @@ impl Daemon {
             config_path,
             observe_flag,
             started: now,
+            kin,
+            before: Mutex::new(link),
             standing: Mutex::new(Standing { at_start: config.clone(), config, reload: None }),
             directory: Mutex::new(directory),
         };

@@ -48,6 +48,7 @@ pub struct Shared {
     max_connections: AtomicUsize,
     connections: AtomicUsize,
     draining: AtomicBool,
+    refusing: AtomicBool,
     left: Notify,
     stop: watch::Sender<bool>,
 }
@@ -75,6 +76,7 @@ impl Shared {
             max_connections: AtomicUsize::new(max_connections),
             connections: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
+            refusing: AtomicBool::new(false),
             left: Notify::new(),
             stop: watch::Sender::new(false),
         }
@@ -175,6 +177,22 @@ impl Shared {
     /// RCPT back until DATA, so that a session that looks idle may have a message begun.
     pub fn begin_draining(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// Watched messages are refused from now on, to be sent to the becalm that comes after this one.
+    pub fn begin_refusing(&self) {
+        self.refusing.store(true, Ordering::Release);
+    }
+
+    /// Are watched messages refused?
+    pub fn is_refusing(&self) -> bool {
+        self.refusing.load(Ordering::Acquire)
+    }
+
+    /// All as before: the becalm that was to come after this one is dead.
+    pub fn end_draining(&self) {
+        self.refusing.store(false, Ordering::Release);
+        self.draining.store(false, Ordering::Release);
     }
 
     /// Is the daemon about to stop?

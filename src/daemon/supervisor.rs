@@ -1,14 +1,17 @@
 //! The thread that watches over the daemon: signals, reloads, the directory, the passing of time.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use super::listen::{self, Listener};
+use super::drain::Drained;
+use super::listen::{self, ListenError, Listener};
+use super::takeover::{self, Claim, Link, Message};
 use super::workers::Workers;
 use super::{Daemon, StartError, site};
 use crate::account;
@@ -17,10 +20,10 @@ use crate::config::Config;
 use crate::directory::Outcome;
 
 /// How often the supervisor looks around: storms that end without mail, the observe flag, sums for the log.
-const TICK: Duration = Duration::from_secs(1);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 
 impl Daemon {
-    /// Serves until SIGTERM or SIGINT. Calls `ready` once everything is up.
+    /// Serves until SIGTERM or SIGINT, or until another becalm has taken over. Calls `ready` once everything is up.
     pub fn run(self, listeners: Vec<Listener>, ready: impl FnOnce(&Self)) -> Result<(), StartError> {
         let system = |what| move |source| StartError::System { what, source };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -28,21 +31,53 @@ impl Daemon {
             .build()
             .map_err(system("cannot start a runtime"))?;
         let daemon = Arc::new(self);
-        let threads = daemon.standing().config.listen.threads;
         let served = runtime.block_on(async {
             let mut signals = Signals::new().map_err(system("cannot listen for signals"))?;
-            daemon.open_admin_socket()?;
-            daemon.keeper.start().map_err(system("cannot start the keeper of the quarantine"))?;
-            let workers = Workers::start(threads, &listeners, &daemon.shared)
-                .map_err(system("cannot start the worker threads"))?;
-            // Only the workers hold the sockets from here on: when they stop accepting, nobody listens.
-            drop(listeners);
+            let before = daemon.before.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let takes_over = before.is_some();
+            if !takes_over {
+                daemon.open_admin_socket(false)?;
+            }
+            let mut workers = vec![daemon.start_workers(&listeners)?];
+            if let Some(before) = before
+                && let Err(error) = daemon.kin.confirm(before).await
+            {
+                // The one that runs takes connections again; this one's are few.
+                drop(listeners);
+                stop_accepting(&workers).await;
+                daemon.drain(&mut None, &mut None, &mut closed(), &mut signals).await;
+                daemon.end(workers, None).await;
+                return Err(error.into());
+            }
+            if takes_over {
+                daemon.open_admin_socket(true)?;
+            }
+            // For a becalm that takes over. When nobody accepts and it is dropped, nobody listens.
+            let mut sockets = Some(Arc::new(listeners));
+            let mut claims = daemon.open_takeover_socket();
+            // One keeper at a time: the one before has stopped its own.
+            daemon.start_keeper()?;
             ready(&daemon);
             notify(sd_notify::NotifyState::Ready);
-            daemon.supervise(&mut signals).await;
-            daemon.keeper.stop();
-            notify(sd_notify::NotifyState::Stopping);
-            daemon.drain(workers, &mut signals).await;
+            let after = loop {
+                let mut after = daemon.supervise(&mut signals, sockets.as_ref(), &mut claims).await;
+                if after.is_none() {
+                    notify(sd_notify::NotifyState::Stopping);
+                }
+                daemon.keeper.stop();
+                stop_accepting(&workers).await;
+                if let Some(link) = &after {
+                    link.peer.say(Message::Stopped {});
+                }
+                match daemon.drain(&mut after, &mut sockets, &mut claims, &mut signals).await {
+                    Drained::Over => break after,
+                    Drained::Bereft => {
+                        workers.extend(daemon.take_back(sockets.as_ref()).await?);
+                        claims = daemon.open_takeover_socket();
+                    }
+                }
+            };
+            daemon.end(workers, after).await;
             Ok(())
         });
         // A read that hangs must not keep the process.
@@ -50,13 +85,49 @@ impl Daemon {
         served
     }
 
-    async fn supervise(self: &Arc<Self>, signals: &mut Signals) {
+    fn start_workers(&self, listeners: &[Listener]) -> Result<Workers, StartError> {
+        let threads = self.standing().at_start.listen.threads;
+        Workers::start(threads, listeners, &self.shared)
+            .map_err(|source| StartError::System { what: "cannot start the worker threads", source })
+    }
+
+    fn start_keeper(&self) -> Result<(), StartError> {
+        self.keeper.start().map_err(|source| StartError::System {
+            what: "cannot start the keeper of the quarantine",
+            source,
+        })
+    }
+
+    /// The becalm that had taken over is dead: all is as it was before.
+    async fn take_back(
+        self: &Arc<Self>,
+        sockets: Option<&Arc<Vec<Listener>>>,
+    ) -> Result<Option<Workers>, StartError> {
+        error!("the becalm that had taken over is dead: this one takes connections again");
+        self.kin.set_after(None);
+        self.shared.end_draining();
+        // First this: mail waits.
+        let workers = sockets.map(|sockets| self.start_workers(sockets)).transpose()?;
+        self.resume_journal().await;
+        self.start_keeper()?;
+        self.open_admin_socket(true)?;
+        Ok(workers)
+    }
+
+    /// Until a signal to end, or until another becalm (which is returned) takes connections.
+    async fn supervise(
+        self: &Arc<Self>,
+        signals: &mut Signals,
+        sockets: Option<&Arc<Vec<Listener>>>,
+        claims: &mut mpsc::Receiver<Claim>,
+    ) -> Option<Link> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_refresh = self.next_refresh();
         let mut reload_asked = false;
         // Reading sources may hang (a file server that is gone): signals and the passing of time go on meanwhile.
         let mut reading: Option<JoinHandle<()>> = None;
+        let mut handing: Option<JoinHandle<Option<Link>>> = None;
         loop {
             if reload_asked && reading.is_none() {
                 reload_asked = false;
@@ -69,9 +140,23 @@ impl Daemon {
             }
             tokio::select! {
                 _ = signals.reload.recv() => reload_asked = true,
-                _ = signals.terminate.recv() => return,
-                _ = signals.interrupt.recv() => return,
-                () = finished(&mut reading) => {
+                _ = signals.terminate.recv() => return None,
+                _ = signals.interrupt.recv() => return None,
+                Some(claim) = claims.recv() => match sockets {
+                    Some(sockets) if handing.is_none() => {
+                        handing = Some(tokio::spawn(Arc::clone(self).hand_over(claim, Arc::clone(sockets))));
+                    }
+                    _ => claim.refuse("another takeover is under way"),
+                },
+                link = finished(&mut handing) => {
+                    handing = None;
+                    if let Some(link) = link.flatten() {
+                        // It tells this one's predecessor what it judges; that one need not stand in any more.
+                        self.kin.settle();
+                        return Some(link);
+                    }
+                }
+                _ = finished(&mut reading) => {
                     reading = None;
                     next_refresh = self.next_refresh();
                 }
@@ -89,6 +174,11 @@ impl Daemon {
         let events = self.shared.engine.tick(self.shared.clock.now());
         self.shared.publish(&events);
         self.shared.report_suppressed();
+        self.look_at_flag();
+    }
+
+    /// The emergency switch.
+    pub(super) fn look_at_flag(&self) {
         let flag = self.observe_flag.exists();
         if flag != self.shared.engine.is_observing() {
             self.shared.engine.set_observing(flag);
@@ -183,9 +273,11 @@ impl Daemon {
         tokio::time::Instant::now() + span
     }
 
-    fn open_admin_socket(self: &Arc<Self>) -> Result<(), StartError> {
-        let admin = self.standing().config.admin.clone();
-        let listener = match listen::bind_unix(&admin.socket, admin.mode, admin.group.as_deref()) {
+    /// `replace`: the one that is there is another becalm's whose place this one has taken.
+    fn open_admin_socket(self: &Arc<Self>, replace: bool) -> Result<(), StartError> {
+        let admin = self.standing().at_start.admin.clone();
+        let bind = if replace { listen::place_unix } else { listen::bind_unix };
+        let listener = match bind(&admin.socket, admin.mode, admin.group.as_deref()) {
             Ok(listener) => listener,
             Err(error) => {
                 // The filter's work does not depend on it.
@@ -206,47 +298,52 @@ impl Daemon {
         Ok(())
     }
 
-    /// Takes no new sessions, serves those that are there for a bounded time, then ends them. A second signal
-    /// ends them at once.
-    async fn drain(&self, workers: Workers, signals: &mut Signals) {
-        let patience = self.standing().config.listen.drain;
-        info!(sessions = self.shared.sessions(), ?patience, "stopping: no new sessions");
-        self.shared.begin_draining();
-        workers.stop_accepting();
-        tokio::select! {
-            () = self.shared.wait_until_empty() => {}
-            () = tokio::time::sleep(patience) => {
-                warn!(sessions = self.shared.sessions(), "sessions that are still open are closed now");
+    /// Where a becalm that wants to take over says so.
+    fn open_takeover_socket(self: &Arc<Self>) -> mpsc::Receiver<Claim> {
+        let path = takeover::socket_path(&self.standing().at_start.admin.socket);
+        let (claims, receiver) = mpsc::channel(1);
+        // Only those may connect who may take over; and only this process, or one that it has replaced, was there.
+        let listener = listen::place_unix(&path, 0o600, None).and_then(|listener| {
+            tokio::net::UnixListener::from_std(listener)
+                .map_err(|source| ListenError::Bind { address: path.display().to_string(), source })
+        });
+        match listener {
+            Ok(listener) => {
+                tokio::spawn(takeover::serve(listener, self.shared.engine.key_check(), claims));
             }
-            _ = signals.terminate.recv() => {}
-            _ = signals.interrupt.recv() => {}
+            Err(error) => {
+                warn!(%error, "no socket for takeovers: `becalm run --takeover` cannot replace this one")
+            }
         }
-        self.shared.stop_sessions();
-        if let Err(panic) = spawn_blocking(move || workers.join()).await {
-            error!(%panic, "waiting for the workers failed");
-        }
-        let shared = Arc::clone(&self.shared);
-        let flushed = spawn_blocking(move || shared.memory.close()).await;
-        if !flushed.unwrap_or(false) {
-            warn!("the journal could not be written to its end; the last events are lost");
-        }
-        info!("stopped");
+        receiver
     }
 }
 
+async fn stop_accepting(workers: &[Workers]) {
+    for workers in workers {
+        workers.accept_no_more().await;
+    }
+}
+
+/// Where nobody can come from.
+fn closed() -> mpsc::Receiver<Claim> {
+    mpsc::channel(1).1
+}
+
 /// Resolves when the task is done; never where there is none.
-async fn finished(task: &mut Option<JoinHandle<()>>) {
+async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Option<T> {
     match task {
-        Some(task) => {
-            if let Err(panic) = task.await {
-                error!(%panic, "reading the configuration or the sources failed");
-            }
-        }
+        Some(task) => task
+            .await
+            .inspect_err(
+                |panic| error!(%panic, "reading the configuration or the sources, or a takeover, failed"),
+            )
+            .ok(),
         None => std::future::pending().await,
     }
 }
 
-struct Signals {
+pub(super) struct Signals {
     reload: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -263,6 +360,14 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             _file_too_large: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
+    }
+
+    /// Resolves when this process is told to end.
+    pub(super) async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

@@ -43,6 +43,13 @@ impl Workers {
         self.accepting.send_replace(false);
     }
 
+    /// The same, and waits until each of them has stopped: whoever is counted among the sessions now is one of the
+    /// last.
+    pub async fn accept_no_more(&self) {
+        self.stop_accepting();
+        self.accepting.closed().await;
+    }
+
     /// Waits for the threads to end: they do when nothing is accepted and no session is left.
     pub fn join(self) {
         for thread in self.threads {
@@ -67,8 +74,12 @@ async fn work(listeners: Vec<Listener>, shared: Arc<Shared>, mut accepting: watc
         .collect();
     // An error means that the supervisor is gone.
     let _ = accepting.wait_for(|accepting| !accepting).await;
-    for accept in &loops {
+    for accept in loops {
         accept.abort();
+        // It may have been about to take one: then that is a session now.
+        let _ = accept.await;
     }
+    // Says that it is done: see `accept_no_more`.
+    drop(accepting);
     shared.wait_until_empty().await;
 }

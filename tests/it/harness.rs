@@ -82,12 +82,61 @@ impl Becalm {
         Self::spawn(home, &format!("{sockets}{config}"), |program| program)
     }
 
+    /// Starts another with the same files that takes over from this one, and waits until it is ready.
+    pub fn take_over(&self) -> Self {
+        self.take_over_with(|config| config.to_owned())
+    }
+
+    /// The same, with another configuration.
+    pub fn take_over_with(&self, change: impl FnOnce(&str) -> String) -> Self {
+        let config = change(self.own_config());
+        Self::spawn(Arc::clone(&self.home), &config, |mut program| {
+            program.arg("--takeover");
+            program
+        })
+    }
+
+    /// Starts another that takes over from this one, and does not wait for anything.
+    pub fn begin_take_over(&self) -> Self {
+        Self::launch(Arc::clone(&self.home), self.own_config(), |mut program| {
+            program.arg("--takeover");
+            program
+        })
+    }
+
+    /// Without what every test has.
+    fn own_config(&self) -> &str {
+        self.config.split_once("state.node = 'mx1'\n").expect("as it was written").1
+    }
+
     /// As [`Becalm::start`], with sockets that the configuration names (or none).
     pub fn start_on_own_sockets(config: &str, wrap: impl FnOnce(Command) -> Command) -> Self {
         Self::spawn(Arc::new(open_folder()), config, wrap)
     }
 
     fn spawn(home: Arc<TempDir>, config: &str, wrap: impl FnOnce(Command) -> Command) -> Self {
+        let mut becalm = Self::launch(home, config, wrap);
+        becalm.wait_until_ready();
+        becalm
+    }
+
+    /// Waits until it answers where operators ask.
+    #[track_caller]
+    pub fn wait_until_ready(&mut self) {
+        let admin = self.home.path().join("admin.sock");
+        wait_until("becalm is ready", || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("becalm ended: {status}\n{}", self.log().join("\n"));
+            }
+            match client::ask(&admin, &Request::Status {}) {
+                // Another may answer that is about to be taken over.
+                Ok(Answer::Status(status)) => (status.pid == self.child.id()).then_some(()),
+                _ => None,
+            }
+        });
+    }
+
+    fn launch(home: Arc<TempDir>, config: &str, wrap: impl FnOnce(Command) -> Command) -> Self {
         let folder = home.path().to_owned();
         let common = format!(
             "admin.socket = '{0}/admin.sock'\nquarantine.helpers = ['{0}/helper.sock']\n\
@@ -113,23 +162,14 @@ impl Becalm {
                 writer.more.notify_all();
             }
         });
-        let mut becalm = Self { child, log, home, config };
-        let admin = becalm.home.path().join("admin.sock");
-        wait_until("becalm is ready", || {
-            if let Some(status) = becalm.child.try_wait().unwrap() {
-                panic!("becalm ended: {status}\n{}", becalm.log().join("\n"));
-            }
-            client::ask(&admin, &Request::Status {}).is_ok().then_some(())
-        });
-        becalm
+        Self { child, log, home, config }
     }
 
     /// Ends it by force, and starts another in its place, with the same files.
     pub fn restart(self) -> Self {
-        let (home, config) = (Arc::clone(&self.home), self.config.clone());
+        let (home, config) = (Arc::clone(&self.home), self.own_config().to_owned());
         drop(self);
-        let config = config.split_once("state.node = 'mx1'\n").expect("as it was written").1;
-        Self::spawn(home, config, |program| program)
+        Self::spawn(home, &config, |program| program)
     }
 
     /// As Postfix names its socket.
@@ -265,6 +305,11 @@ impl Becalm {
     /// Its process.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
+    }
+
+    /// Has it ended?
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for its end; true if it ended well.
@@ -521,6 +566,11 @@ impl Letter {
             format!("Message-ID: <{id}@example.org>"),
         ];
         Self { author: author.to_owned(), fields }
+    }
+
+    /// Who wrote it.
+    pub fn author(&self) -> &str {
+        &self.author
     }
 
     /// It answers another.

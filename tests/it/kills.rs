@@ -134,7 +134,7 @@ pub fn kills(times: usize, seed: u64) -> Kills {
 
 /// What is held, and how often each message was delivered, once Postfix has nothing more to do. (The harness's
 /// `fates` looks through the whole log for each message; here there are thousands.)
-fn settled(postfix: &Postfix, accepted: &[String]) -> (HashSet<String>, BTreeMap<String, u32>) {
+pub fn settled(postfix: &Postfix, accepted: &[String]) -> (HashSet<String>, BTreeMap<String, u32>) {
     postfix.wait_until_idle(PATIENCE).unwrap_or_else(|error| panic!("{error}"));
     wait_until("the log catches up", || {
         let queue = postfix.queue().unwrap_or_else(|error| panic!("{error}"));

@@ -20,5 +20,7 @@ mod quarantine;
 mod reload;
 mod sessions;
 mod storms;
+mod takeover;
+mod takeovers;
 mod transports;
 mod verdicts;

@@ -115,9 +115,45 @@ fn sigterm_finishes_what_has_begun() {
     assert!(site.becalm.log().iter().any(|line| line.contains("stopped")));
 }
 
+/// A session that is still open when the time is over: mail that has begun is judged, other watched mail is sent
+/// elsewhere, ordinary mail passes.
+#[test]
+fn sigterm_leaves_no_watched_message_unjudged() {
+    let mut site = Site::new(&format!("listen.drain = '0s'\nlisten.linger = '5m'\n{}", lists()));
+    start_storm(&site, ALL);
+    let [mut idle, mut envelope, mut begun] = [(); 3].map(|()| site.client());
+    queued(&Letter::new(&person(1), "m1").send(&mut idle, &["friend@example.org"]));
+    for client in [&mut envelope, &mut begun] {
+        client.mail("p@example.org").unwrap();
+        client.rcpt(ALL).unwrap();
+    }
+    // Its DATA is answered before, its header comes after.
+    assert_eq!(begun.data().unwrap().code, 354);
+    site.becalm.signal(Signal::TERM);
+    site.becalm.wait_for_log("is refused for now");
+    let status = site.becalm.status();
+    assert!(status.draining && status.refusing);
+
+    let held = queued(&begun.text(&Letter::new("p@example.org", "begun").text()).unwrap());
+    let mut passed = vec![queued(&Letter::new(&person(2), "m2").send(&mut idle, &["friend@example.org"]))];
+    passed.push(queued(&Letter::new(&person(3), "m3").send(&mut begun, &["friend@example.org"])));
+    let reply = envelope.data().unwrap();
+    assert_eq!(reply.code, 421, "{reply}");
+    assert!(reply.text.contains("4.3.2"), "{reply}");
+    assert!(envelope.rset().is_err(), "Postfix hangs up: the client begins anew");
+    assert_eq!(site.becalm.status().counts.deferred, 1);
+    let fates = site.fates();
+    assert!(fates.held.contains(&held));
+    assert!(passed.iter().all(|id| fates.is_delivered(id)));
+    for client in [idle, begun] {
+        client.quit().unwrap();
+    }
+    assert!(site.becalm.wait(), "long before the five minutes are over");
+}
+
 #[test]
 fn sigterm_does_not_wait_for_ever() {
-    let mut site = Site::new(&format!("listen.drain = '1s'\n{}", lists()));
+    let mut site = Site::new(&format!("listen.drain = '0s'\nlisten.linger = '1s'\n{}", lists()));
     let mut idle = site.client();
     queued(&Letter::new(&person(1), "m1").send(&mut idle, &[ALL]));
     let mut begun = site.client();

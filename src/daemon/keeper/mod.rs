@@ -46,7 +46,8 @@ pub struct Keeper {
     seen: Mutex<Seen>,
     /// As they were when the links were last free.
     helpers: Mutex<Vec<HelperState>>,
-    stop: AtomicBool,
+    /// Of the thread that was started last.
+    stop: Mutex<Arc<AtomicBool>>,
 }
 
 /// What was seen when the queue was last looked at.
@@ -84,7 +85,7 @@ impl Keeper {
             links: Mutex::default(),
             seen: Mutex::default(),
             helpers: Mutex::default(),
-            stop: AtomicBool::new(false),
+            stop: Mutex::default(),
         };
         keeper.set(settings);
         keeper
@@ -100,13 +101,18 @@ impl Keeper {
     /// Starts the thread. It ends some time after [`Keeper::stop`], and is not waited for: what it has begun, the
     /// helper ends.
     pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
-        let keeper = Arc::clone(self);
-        std::thread::Builder::new().name("becalm-keeper".to_owned()).spawn(move || keeper.keep()).map(drop)
+        // One that was stopped a moment ago may not have noticed yet.
+        let (keeper, stop) = (Arc::clone(self), Arc::new(AtomicBool::new(false)));
+        *lock(&self.stop) = Arc::clone(&stop);
+        std::thread::Builder::new()
+            .name("becalm-keeper".to_owned())
+            .spawn(move || keeper.keep(&stop))
+            .map(drop)
     }
 
     /// Begins nothing more.
     pub fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
+        lock(&self.stop).store(true, Ordering::Release);
     }
 
     /// How the quarantine is, for `becalm status`.
@@ -173,7 +179,7 @@ impl Keeper {
         acted
     }
 
-    fn keep(&self) {
+    fn keep(&self, stop: &AtomicBool) {
         let now = self.shared.clock.now();
         let pace = lock(&self.settings).release_pace;
         let mut rounds = Rounds {
@@ -182,7 +188,7 @@ impl Keeper {
             next_return: now,
             warned: Warned::default(),
         };
-        while !self.stop.load(Ordering::Acquire) {
+        while !stop.load(Ordering::Acquire) {
             if !self.round(&mut rounds) {
                 std::thread::sleep(ROUND);
             }
