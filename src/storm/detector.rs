@@ -220,17 +220,13 @@ impl Detector {
         outcome.newcomer = !self.known.known(post.author.known_key, now, t.known_after, t.known_for);
         let slot = self.conversations.slot(post.conversation.key, now);
         // What came before a storm was ended by hand counts no more.
-        let window = state.counted(now, t.window);
+        let counted = state.counted(now, t.window);
+        let window = counted.unwrap_or_default();
         let counts = Counts {
-            conversation: count_in_conversation(
-                slot.as_ref(),
-                post,
-                &mut outcome,
-                window.unwrap_or_default(),
-            ),
-            list: count_on_list(post, state, outcome.newcomer, window.unwrap_or_default()),
+            conversation: count_in_conversation(slot.as_ref(), post, &mut outcome, window),
+            list: count_on_list(post, state, outcome.newcomer, window),
         };
-        let counts = window.map_or_else(Counts::default, |_| counts);
+        let counts = counted.map_or_else(Counts::default, |_| counts);
         outcome.writes.on_list = outcome.newcomer;
         outcome.conversation = counts.conversation;
         outcome.list = counts.list;
