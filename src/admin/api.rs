@@ -17,6 +17,24 @@ pub enum Request {
     Lists {},
     /// Which storms and suspicions are there?
     Storms {},
+    /// End a storm, or a list's cooling.
+    EndStorm {
+        /// The storm's name, or the list.
+        which: String,
+    },
+    /// Close a list for newcomers, or one of its conversations for everybody.
+    Close {
+        /// The list.
+        list: String,
+        /// The Message-ID of a message of the conversation; none: the whole list.
+        #[serde(default)]
+        conversation: Option<String>,
+        /// For so many seconds; 1 to 30 days.
+        for_s: u64,
+        /// For the audit log.
+        #[serde(default)]
+        reason: Option<String>,
+    },
     /// Which messages are held?
     Quarantine {
         /// Of these; without any, all.
@@ -87,11 +105,26 @@ pub enum Reply {
     Quarantine(Quarantine),
     /// To `act`.
     Acted(Acted),
+    /// To `end_storm` and `close`.
+    ByHand(ByHand),
     /// The request was refused.
     Error {
         /// Why, for a person.
         message: String,
     },
+}
+
+/// What was done with a list.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ByHand {
+    /// The list.
+    pub list: String,
+    /// The storm that was opened or ended, or is open anyway.
+    pub storm: Option<String>,
+    /// Until when it is closed, RFC 3339; none: it is open.
+    pub until: Option<String>,
+    /// What an operator should know.
+    pub notes: Vec<String>,
 }
 
 /// How the daemon is.
@@ -358,6 +391,8 @@ pub struct OpenList {
     pub storm: Option<String>,
     /// Since when there is a storm, or until when the list cools; RFC 3339.
     pub time: String,
+    /// Until when an operator wants it closed at least, RFC 3339.
+    pub closed_until: Option<String>,
     /// The last message that was stopped.
     pub last_attempt: String,
     /// Messages stopped.

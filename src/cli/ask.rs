@@ -26,20 +26,34 @@ pub struct AskArgs {
     json: bool,
 }
 
+impl AskArgs {
+    /// Asks.
+    pub(super) fn ask(&self, request: &Request) -> anyhow::Result<Reply> {
+        let socket = match &self.socket {
+            Some(socket) => socket.clone(),
+            None => load_config(self.config.as_deref())?.admin.socket,
+        };
+        Ok(client::ask(&socket, request)?)
+    }
+
+    /// Is the answer printed as JSON?
+    pub(super) fn wants_json(&self) -> bool {
+        self.json
+    }
+}
+
 /// Asks, and prints the answer.
 pub fn run(args: &AskArgs, request: &Request) -> anyhow::Result<ExitCode> {
-    let socket = match &args.socket {
-        Some(socket) => socket.clone(),
-        None => load_config(args.config.as_deref())?.admin.socket,
-    };
-    let reply = client::ask(&socket, request)?;
+    let reply = args.ask(request)?;
     let text = match &reply {
         _ if args.json => serde_json::to_string_pretty(&reply)? + "\n",
         Reply::Status(status) => status_text(status),
         Reply::Lists(lists) => lists_text(lists),
         Reply::Storms(storms) => storms_text(storms),
         Reply::Error { message } => bail!("{message}"),
-        Reply::Quarantine(_) | Reply::Acted(_) => bail!("becalm gave another answer than was asked for"),
+        Reply::Quarantine(_) | Reply::Acted(_) | Reply::ByHand(_) => {
+            bail!("becalm gave another answer than was asked for")
+        }
     };
     super::print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -252,10 +266,14 @@ fn storms_text(storms: &Storms) -> String {
         let mut open =
             table(&["list", "members", "phase", "since/until", "storm", "held", "copies spared", "passed"]);
         for list in &storms.open {
+            let phase = match &list.closed_until {
+                Some(until) => format!("{}, closed by hand until {until}", list.phase),
+                None => list.phase.clone(),
+            };
             open.add_row([
                 &list.list,
                 &list.members.to_string(),
-                &list.phase,
+                &phase,
                 &list.time,
                 list.storm.as_deref().unwrap_or(""),
                 &list.held.to_string(),

@@ -11,6 +11,7 @@ mod observe;
 mod quarantine;
 mod replay;
 mod run;
+mod storms;
 mod tune;
 
 use std::io::IsTerminal as _;
@@ -49,8 +50,8 @@ pub enum Command {
     Status(ask::AskArgs),
     /// Shows the lists it knows, the largest first: members, mode, where each came from.
     Lists(ask::AskArgs),
-    /// Shows storms, and messages under suspicion with the time at which they would go.
-    Storms(ask::AskArgs),
+    /// Shows storms and suspicions, ends storms, closes lists by hand.
+    Storms(storms::StormsArgs),
     /// Shows held mail, releases it, returns it to its senders.
     Quarantine(quarantine::QuarantineArgs),
     /// Acts upon Postfix's hold queue for the daemon; runs as root.
@@ -74,7 +75,7 @@ pub fn main() -> ExitCode {
         Command::Tune(args) => tune::run(&args),
         Command::Status(args) => ask::run(&args, &Request::Status {}),
         Command::Lists(args) => ask::run(&args, &Request::Lists {}),
-        Command::Storms(args) => ask::run(&args, &Request::Storms {}),
+        Command::Storms(args) => storms::run(&args),
         Command::Quarantine(args) => quarantine::run(&args),
         Command::Helper(args) => helper::run(args),
         Command::Observe(args) => observe::run(&args),

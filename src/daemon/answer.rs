@@ -32,6 +32,7 @@ impl Daemon {
                 let messages = self.quarantine(&select).into_iter().map(held_info).collect();
                 Reply::Quarantine(Quarantine { messages })
             }
+            Request::EndStorm { .. } | Request::Close { .. } => self.by_hand(request, peer).await,
             Request::Act { act, ids } => self.operate(act, ids, peer).await,
         }
     }
@@ -189,6 +190,7 @@ impl Daemon {
                 Phase::Cooling { until } => until.rfc3339(),
                 Phase::Calm => now.rfc3339(),
             },
+            closed_until: storm.closed_until.map(Timestamp::rfc3339),
             last_attempt: storm.last_attempt.rfc3339(),
             held: storm.figures.held,
             copies_held: storm.figures.copies_held,

@@ -1,4 +1,4 @@
-//! What operators did with held mail: who, when, what, with which messages. Lines of JSON in `audit.log` in the state
+//! What operators did with held mail and with storms: who, when, what, with which messages. Lines of JSON in `audit.log` in the state
 //! directory; becalm only ever appends to it, and makes it anew where it was rotated away.
 
 use std::fs::OpenOptions;
@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::json;
 use tracing::error;
 
@@ -55,6 +56,15 @@ impl Audit {
         if let Err(error) = self.append(&line) {
             error!(path = %self.path.display(), %error, "the outcome of an operator's act is not in the audit log");
         }
+    }
+
+    /// Another act than one upon held mail: what is asked for, or what came of it.
+    ///
+    /// # Errors
+    /// Where it cannot be written down; then it is not to be done.
+    pub(super) fn note(&self, now: Timestamp, user: u32, what: &impl Serialize) -> io::Result<()> {
+        let name = account::user_name(user);
+        self.append(&json!({ "at": now.rfc3339(), "uid": user, "user": name, "storms": what }))
     }
 
     /// In one write, so that lines of two processes never mix; on the disk before this returns.

@@ -7,6 +7,7 @@
 mod answer;
 mod audit;
 pub mod background;
+mod by_hand;
 pub mod connection;
 mod drain;
 mod keeper;

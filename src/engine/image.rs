@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::Engine;
 use super::judging::{COUNTED_MEMORY, RETRY_MEMORY, RetryMemo};
-use crate::journal::record::{ListImage, Piece, Slot, Words};
-use crate::storm::state::{StateImage, StormFigures};
+use crate::journal::record::{ByHand, ListImage, Piece, Slot, Words};
+use crate::storm::state::{Closure, StateImage, StormFigures};
 use crate::time::Timestamp;
 use crate::window::{LAYOUT, SlotImage};
 
@@ -26,7 +26,15 @@ impl Engine {
     pub fn image<E>(&self, now: Timestamp, show: &mut dyn FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
         for (list, state) in self.states.all() {
             show(Piece::List(list_piece(list, state.image(now))))?;
+            let forgiven = state.forgiven();
+            if forgiven > Timestamp::default() {
+                show(Piece::ByHand(ByHand { list, at: forgiven, ..ByHand::default() }))?;
+            }
+            if let Some(Closure { at, until }) = state.closure() {
+                show(Piece::ByHand(ByHand { list, at, until, ..ByHand::default() }))?;
+            }
         }
+        self.by_hand.all(now).into_iter().try_for_each(|closed| show(Piece::ByHand(closed)))?;
         let (sets, words) = self.detector.known_words(now, LONGEST_KNOWN);
         in_lots(words, |words| show(Piece::Known(Words { layout: LAYOUT, sets: sets as u64, words })))?;
         let (sets, slots) = self.detector.slots(now);
@@ -75,6 +83,7 @@ impl Engine {
                 let image = state_image(list, now);
                 self.states.state(list.list, image.since).put_back(&image, now);
             }
+            Piece::ByHand(done) => self.apply_by_hand(done, now),
             Piece::Threads(threads) => {
                 for (key, at, thread) in threads {
                     self.threads.put_back(*key, *thread, (*at).min(now));

@@ -193,8 +193,12 @@ impl Engine {
         let seen_by_list: SmallVec<[Option<(RetryMemo, Timestamp)>; 2]> =
             lists.iter().map(|list| seen(list.key)).collect();
         let counted = seen_by_list.iter().map(Option::is_some).collect();
-        let by_list: SmallVec<[Option<RetryMemo>; 2]> =
-            seen_by_list.into_iter().map(|seen| seen.and_then(still_holds)).collect();
+        // What a storm stopped comes again after an operator has ended it: it is judged anew.
+        let by_list: SmallVec<[Option<RetryMemo>; 2]> = lists
+            .iter()
+            .zip(seen_by_list)
+            .map(|(list, seen)| seen.filter(|(_, at)| *at > list.state.forgiven()).and_then(still_holds))
+            .collect();
         let by_recipients = seen(tx.digest).and_then(still_holds);
         let limited = by_list.iter().chain([&by_recipients]).flatten().any(|memo| memo.limited);
         let retried: SmallVec<[Option<Judgement>; 2]> =
@@ -227,13 +231,15 @@ impl Engine {
     ) -> Judgement {
         let thread = self.threads.join(&facts.traces, list.key, facts.fallback, &self.keys, now);
         decision.kind = facts.kind(thread);
+        let conversation = self.keys.combine(Role::Conversation, &[list.key, thread.key]);
         let post = Post {
             list: Some(ListShare { state: &list.state, members: list.members }),
             author: self.author(facts, list.key),
             audience,
             conversation: Conversation {
-                key: self.keys.combine(Role::Conversation, &[list.key, thread.key]),
+                key: conversation,
                 reply: thread.reply,
+                closed: self.by_hand.covers(conversation, now),
             },
             automatic: facts.automatic,
             part: counted,
@@ -281,6 +287,7 @@ impl Engine {
             conversation: Conversation {
                 key: self.keys.combine(Role::Conversation, &[0, thread.key]),
                 reply: thread.reply,
+                closed: false,
             },
             automatic: facts.automatic,
             part: weighed.earlier.is_some(),

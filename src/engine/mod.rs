@@ -10,6 +10,7 @@
 //!                          header … ─▶ judge ─▶ Decision: action, events
 //! ```
 
+mod by_hand;
 mod image;
 mod judging;
 mod keys;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 
+pub use by_hand::{Done, Refusal};
 pub use judging::Share;
 pub use keys::{Keys, Role};
 pub use transaction::Transaction;
@@ -47,6 +49,7 @@ use crate::storm::policy::Policy;
 use crate::storm::state::{Phase, StormFigures};
 use crate::time::Timestamp;
 use crate::window::{AuthorTag, Cache, CacheStats, Entry, Recent, SetStats, Table, TableStats};
+use by_hand::Closed;
 use judging::{PartMemo, RetryMemo};
 use thread::Threads;
 
@@ -88,6 +91,7 @@ pub struct Engine {
     threads: Threads,
     parts: Cache<PartMemo>,
     retries: Cache<RetryMemo>,
+    by_hand: Closed,
     observing: AtomicBool,
 }
 
@@ -197,6 +201,8 @@ pub struct OpenStorm {
     pub phase: Phase,
     /// The storm's name; none while cooling.
     pub storm: Option<String>,
+    /// Until when an operator wants it closed at least.
+    pub closed_until: Option<Timestamp>,
     /// The last post that was stopped.
     pub last_attempt: Timestamp,
     /// Of the present storm, or of the one that the list cools from.
@@ -243,6 +249,7 @@ impl Engine {
             threads: Threads::new(capacity.message_ids),
             parts: Cache::new(short_lived),
             retries: Cache::new(short_lived),
+            by_hand: Closed::default(),
             observing: AtomicBool::new(false),
             keys,
         })
@@ -381,6 +388,7 @@ impl Engine {
                     members: list.members,
                     phase,
                     storm: storm_name(&list, now),
+                    closed_until: Self::closed_by_hand(&list, now),
                     last_attempt: list.state.last_attempt(),
                     figures: list.state.figures(),
                 })

@@ -49,6 +49,7 @@ impl Engine {
                 let span = Duration::from_secs(u64::from(known.known_for) * 60);
                 self.detector.make_known(known.key, known.at.min(now), span);
             }
+            Record::ByHand(done) => self.apply_by_hand(done, now),
             Record::Piece(piece) => self.put_back(piece, now),
         }
     }
@@ -131,7 +132,7 @@ impl Engine {
                     at: ended.at,
                 })
             }
-            Record::Judged(_) | Record::Known(_) | Record::Piece(_) => None,
+            Record::Judged(_) | Record::Known(_) | Record::ByHand(_) | Record::Piece(_) => None,
         }
     }
 
@@ -256,11 +257,12 @@ pub(super) fn note_verdict(judged: &mut Judged, list: u64, memo: RetryMemo) {
 }
 
 /// Numbered as records have them: to be added to, never to be put in another order.
-const TRIGGERS: [Trigger; 4] = [
+const TRIGGERS: [Trigger; 5] = [
     Trigger::ConversationNewcomers,
     Trigger::ConversationAuthors,
     Trigger::ListNewcomers,
     Trigger::Rekindled,
+    Trigger::ByHand,
 ];
 
 pub(super) fn trigger_name(trigger: Trigger) -> &'static str {
@@ -269,6 +271,7 @@ pub(super) fn trigger_name(trigger: Trigger) -> &'static str {
         Trigger::ConversationAuthors => "conversation_authors",
         Trigger::ListNewcomers => "list_newcomers",
         Trigger::Rekindled => "rekindled",
+        Trigger::ByHand => "by_hand",
     }
 }
 

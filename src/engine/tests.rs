@@ -12,6 +12,7 @@ use crate::storm::policy::{Mode, Thresholds};
 
 mod absurd;
 mod audience;
+mod by_hand;
 mod conversations;
 mod limits;
 mod memory;

@@ -68,6 +68,11 @@ impl Threads {
         self.0.stats()
     }
 
+    /// The thread that an id is known to belong to.
+    pub fn of(&self, id: u64, now: Timestamp) -> Option<u64> {
+        self.0.get(id, now, ID_MEMORY)
+    }
+
     /// Finds the thread of a message to a list (`list_key` 0: to none) and remembers every trace of it.
     /// `fallback` names a new thread that has no Message-ID.
     pub fn join(&self, traces: &Traces, list_key: u64, fallback: u64, keys: &Keys, now: Timestamp) -> Thread {

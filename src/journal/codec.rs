@@ -6,7 +6,8 @@
 //! ([`super::frame::VERSION`]).
 
 use super::record::{
-    Ended, Entries, Judged, Known, ListImage, Opened, Parts, Piece, Record, Share, Slot, Verdict, Words,
+    ByHand, Ended, Entries, Judged, Known, ListImage, Opened, Parts, Piece, Record, Share, Slot, Verdict,
+    Words,
 };
 use crate::time::Timestamp;
 
@@ -28,6 +29,7 @@ const JUDGED: u8 = 1;
 const OPENED: u8 = 2;
 const ENDED: u8 = 3;
 const KNOWN: u8 = 4;
+const BY_HAND: u8 = 5;
 const PIECE_KNOWN: u8 = 16;
 const PIECE_ORIGINS: u8 = 17;
 const PIECE_CONVERSATION: u8 = 18;
@@ -35,6 +37,7 @@ const PIECE_LIST: u8 = 19;
 const PIECE_THREADS: u8 = 20;
 const PIECE_RETRIES: u8 = 21;
 const PIECE_PARTS: u8 = 22;
+const PIECE_BY_HAND: u8 = 23;
 
 /// A message has at most 51 ids besides its own, and is judged for 256 lists: see `mail` and `engine`.
 const MOST_IDS: u64 = 64;
@@ -71,6 +74,7 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
             to.time(known.at);
             to.number(u64::from(known.known_for));
         }
+        Record::ByHand(done) => put_by_hand(&mut to, BY_HAND, done),
         Record::Piece(piece) => put_piece(&mut to, piece),
     }
 }
@@ -101,7 +105,8 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
             figures: from.figures()?,
         }),
         KNOWN => Record::Known(Known { key: from.hash()?, at: from.time()?, known_for: from.small()? }),
-        kind @ PIECE_KNOWN..=PIECE_PARTS => Record::Piece(Box::new(take_piece(kind, &mut from)?)),
+        BY_HAND => Record::ByHand(take_by_hand(&mut from)?),
+        kind @ PIECE_KNOWN..=PIECE_BY_HAND => Record::Piece(Box::new(take_piece(kind, &mut from)?)),
         kind => return Err(DecodeError::UnknownKind(kind)),
     })
 }
@@ -286,6 +291,7 @@ fn put_piece(to: &mut Sink<'_>, piece: &Piece) {
                 put_verdict(to, *verdict);
             }
         }
+        Piece::ByHand(done) => put_by_hand(to, PIECE_BY_HAND, done),
         Piece::Parts(parts) => {
             to.byte(PIECE_PARTS);
             to.number(parts.len() as u64);
@@ -322,8 +328,28 @@ fn take_piece(kind: u8, from: &mut Source<'_>) -> Result<Piece, DecodeError> {
             let (key, at, limited) = (from.hash()?, from.time()?, from.byte()? != 0);
             Ok((key, at, take_verdict(from)?, limited))
         })?),
+        PIECE_BY_HAND => Piece::ByHand(take_by_hand(from)?),
         PIECE_PARTS => Piece::Parts(from.many(|from| Ok((from.hash()?, from.time()?, take_parts(from)?)))?),
         kind => return Err(DecodeError::UnknownKind(kind)),
+    })
+}
+
+fn put_by_hand(to: &mut Sink<'_>, kind: u8, done: &ByHand) {
+    to.byte(kind);
+    to.hash(done.list);
+    to.time(done.at);
+    to.time(done.until);
+    to.hash(done.message);
+    to.hash(done.thread);
+}
+
+fn take_by_hand(from: &mut Source<'_>) -> Result<ByHand, DecodeError> {
+    Ok(ByHand {
+        list: from.hash()?,
+        at: from.time()?,
+        until: from.time()?,
+        message: from.hash()?,
+        thread: from.hash()?,
     })
 }
 

@@ -67,6 +67,16 @@ fn words() -> impl Strategy<Value = Words> {
     })
 }
 
+fn by_hand() -> impl Strategy<Value = ByHand> {
+    (any::<[u64; 3]>(), time(), time()).prop_map(|([list, message, thread], at, until)| ByHand {
+        list,
+        at,
+        until,
+        message,
+        thread,
+    })
+}
+
 /// Any record.
 pub(crate) fn record() -> impl Strategy<Value = Record> {
     let judged = (
@@ -100,6 +110,7 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
                 Piece::List(ListImage { layout, list, times, figures, newcomers, automatic })
             });
     let piece = prop_oneof![
+        by_hand().prop_map(Piece::ByHand),
         words().prop_map(Piece::Known),
         words().prop_map(Piece::Origins),
         slot,
@@ -108,7 +119,8 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         vec((any::<u64>(), time(), verdict(), any::<bool>()), 0..9).prop_map(Piece::Retries),
         vec((any::<u64>(), time(), parts()), 0..9).prop_map(Piece::Parts),
     ];
-    prop_oneof![judged, opened, ended, known, piece.prop_map(|piece| Record::Piece(Box::new(piece)))]
+    let by_hand = by_hand().prop_map(Record::ByHand);
+    prop_oneof![judged, opened, ended, known, by_hand, piece.prop_map(|piece| Record::Piece(Box::new(piece)))]
 }
 
 proptest! {

@@ -16,7 +16,8 @@ pub enum Event {
         list: Option<String>,
         /// Mailboxes it reaches.
         members: u64,
-        /// What tripped: `conversation_newcomers`, `conversation_authors`, `list_newcomers`, `rekindled`.
+        /// What tripped: `conversation_newcomers`, `conversation_authors`, `list_newcomers`, `rekindled`,
+        /// `by_hand`.
         trigger: &'static str,
         /// Newcomers in the conversation within the window.
         newcomers: u32,

@@ -21,6 +21,8 @@ pub enum Record {
     Ended(Ended),
     /// An author became known to a list: his mail was released.
     Known(Known),
+    /// An operator closed something, or ended a storm.
+    ByHand(ByHand),
     /// A piece of a checkpoint.
     Piece(Box<Piece>),
 }
@@ -182,6 +184,21 @@ pub struct Known {
     pub known_for: u32,
 }
 
+/// What an operator did with a list or one of its conversations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByHand {
+    /// The list.
+    pub list: u64,
+    /// When. For a list in a storm that was opened by it, when that began.
+    pub at: Timestamp,
+    /// Until when it is closed; the epoch: all that came by `at` is forgiven.
+    pub until: Timestamp,
+    /// The message that the conversation was named by; 0: the whole list.
+    pub message: u64,
+    /// Its thread; 0: the whole list.
+    pub thread: u64,
+}
+
 /// A piece of what the engine knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
@@ -199,6 +216,8 @@ pub enum Piece {
     Retries(Vec<(u64, Timestamp, Verdict, bool)>),
     /// Messages of which further parts may come.
     Parts(Vec<(u64, Timestamp, Parts)>),
+    /// A closure by hand that is in force, or the last act of forgiveness.
+    ByHand(ByHand),
 }
 
 /// Words of a set-associative table.

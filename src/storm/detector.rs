@@ -59,6 +59,8 @@ pub struct Conversation {
     pub key: u64,
     /// Does the post answer one, or start it?
     pub reply: bool,
+    /// An operator has closed it.
+    pub closed: bool,
 }
 
 /// What the rule says of a post.
@@ -103,6 +105,8 @@ pub enum Trigger {
     ListNewcomers,
     /// A spark in the time after a storm.
     Rekindled,
+    /// No test: an operator closed the list.
+    ByHand,
 }
 
 /// The answer to one post.
@@ -215,10 +219,14 @@ impl Detector {
         // Whether an author is a newcomer is settled at the attempt, before it is counted.
         outcome.newcomer = !self.known.known(post.author.known_key, now, t.known_after, t.known_for);
         let slot = self.conversations.slot(post.conversation.key, now);
+        // What came before a storm was ended by hand counts no more.
+        let counted = state.counted(now, t.window);
+        let window = counted.unwrap_or_default();
         let counts = Counts {
-            conversation: count_in_conversation(slot.as_ref(), post, &mut outcome, t.window),
-            list: count_on_list(post, state, outcome.newcomer, t.window),
+            conversation: count_in_conversation(slot.as_ref(), post, &mut outcome, window),
+            list: count_on_list(post, state, outcome.newcomer, window),
         };
+        let counts = counted.map_or_else(Counts::default, |_| counts);
         outcome.writes.on_list = outcome.newcomer;
         outcome.conversation = counts.conversation;
         outcome.list = counts.list;
@@ -234,7 +242,9 @@ impl Detector {
             dear: list.members > t.budget,
             history: now.since(state.since()) >= t.history,
             phase: state.phase(now),
-            closed: slot.as_ref().is_some_and(|slot| slot.closed_until() > now),
+            closed: post.conversation.closed
+                || slot.as_ref().is_some_and(|slot| state.keeps_closed(slot.closed_until(), now, t.cooling)),
+            closed_by_hand: post.conversation.closed,
             reply: post.conversation.reply,
         };
 
@@ -281,8 +291,11 @@ impl Detector {
         let newcomer = !self.known.known(post.author.known_key, now, t.known_after, t.known_for);
         let dear = list.members > t.budget;
         let slot = self.conversations.find(post.conversation.key);
-        let closed = post.conversation.reply && slot.is_some_and(|slot| slot.closed_until() > now);
+        let by_hand = post.conversation.reply && post.conversation.closed;
+        let by_rule = slot.is_some_and(|slot| list.state.keeps_closed(slot.closed_until(), now, t.cooling));
+        let closed = by_hand || (post.conversation.reply && by_rule);
         let stopped = match list.state.phase(now) {
+            _ if by_hand => true,
             Phase::Storm { .. } => dear || newcomer || closed,
             Phase::Cooling { .. } => (closed && (newcomer || dear)) || (dear && newcomer),
             Phase::Calm => false,
@@ -347,6 +360,7 @@ impl Outcome {
     }
 }
 
+#[derive(Default)]
 struct Counts {
     conversation: Tally,
     list: Tally,
@@ -364,6 +378,7 @@ struct Situation {
     history: bool,
     phase: Phase,
     closed: bool,
+    closed_by_hand: bool,
     reply: bool,
 }
 
@@ -458,6 +473,9 @@ fn judge_outside(
     now: Timestamp,
     t: &Thresholds,
 ) -> Judgement {
+    if s.reply && s.closed_by_hand {
+        return Judgement::Storm;
+    }
     if matches!(s.phase, Phase::Cooling { .. }) {
         let guarded = s.reply && s.closed;
         if (guarded && (s.newcomer || s.dear)) || (s.dear && s.newcomer) {

@@ -1,9 +1,11 @@
 //! What is remembered of one list: its newcomers, its automatic mail, and whether a storm is open.
 
+mod by_hand;
 mod join;
 
 use std::time::Duration;
 
+pub use by_hand::{Closure, LONGEST};
 pub use join::StateImage;
 
 use crate::sync::{AtomicU64, Ordering};
@@ -25,6 +27,10 @@ pub struct ListState {
     cooling_until: AtomicU64,
     /// The latest storm that has ended: what is heard of it, or of one before it, opens nothing any more.
     ended: AtomicU64,
+    /// The latest closure by hand: a word of [`Closure`]'s.
+    closed_by_hand: AtomicU64,
+    /// Everything up to then is forgiven.
+    forgiven: AtomicU64,
     /// When this list was first seen; its history begins here.
     since: AtomicU64,
     /// Of the present storm, or of the last one.
@@ -91,6 +97,8 @@ impl ListState {
             last_attempt: AtomicU64::new(0),
             cooling_until: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            closed_by_hand: AtomicU64::new(0),
+            forgiven: AtomicU64::new(0),
             since: AtomicU64::new(since.as_millis()),
             tally: StormTally::default(),
         }
@@ -113,7 +121,8 @@ impl ListState {
         match self.storm_since.load(Ordering::Acquire) {
             0 => {
                 let until = self.cooling_until();
-                if until > now { Phase::Cooling { until } } else { Phase::Calm }
+                let forgiven = self.forgiven.load(Ordering::Acquire) >= self.ended.load(Ordering::Acquire);
+                if until > now && !forgiven { Phase::Cooling { until } } else { Phase::Calm }
             }
             since => Phase::Storm { since: Timestamp::from_millis(since) },
         }
@@ -150,8 +159,8 @@ impl ListState {
         opened
     }
 
-    /// Closes a storm whose last attempt is older than `quiet`. Returns the start of the storm to the one
-    /// caller who closed it.
+    /// Closes a storm whose last attempt is older than `quiet`, or whose time is over, if it was opened by hand.
+    /// Returns the start of the storm to the one caller who closed it.
     pub(super) fn close_if_quiet(
         &self,
         now: Timestamp,
@@ -160,12 +169,20 @@ impl ListState {
     ) -> Option<Timestamp> {
         let since = self.storm_since.load(Ordering::Acquire);
         let last = self.last_attempt();
-        if since == 0 || now.since(last) <= quiet {
+        let closure = self.closure();
+        if since == 0 || closure.is_some_and(|closure| now < closure.until) {
             return None;
         }
-        let until = last.after(quiet).after(cooling);
-        // Before the storm is closed, so that nobody sees the list calm in between.
-        self.cooling_until.fetch_max(until.as_millis(), Ordering::AcqRel);
+        // For the time that was asked for: whoever goes on meets the rule, which has counted all the while.
+        let by_hand = closure.is_some_and(|closure| closure.at.as_millis() == since);
+        if !by_hand && now.since(last) <= quiet {
+            return None;
+        }
+        if !by_hand {
+            let until = last.after(quiet).after(cooling);
+            // Before the storm is closed, so that nobody sees the list calm in between.
+            self.cooling_until.fetch_max(until.as_millis(), Ordering::AcqRel);
+        }
         self.ended.fetch_max(since, Ordering::AcqRel);
         self.storm_since
             .compare_exchange(since, 0, Ordering::AcqRel, Ordering::Acquire)

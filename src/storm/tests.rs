@@ -395,6 +395,7 @@ impl Subject {
             conversation: Conversation {
                 key: hash(3, place_number(letter.place), letter.thread as u64),
                 reply: matches!(letter.kind, Kind::Reply | Kind::Part),
+                closed: false,
             },
             automatic: letter.kind == Kind::Automatic,
             part: letter.kind == Kind::Part,

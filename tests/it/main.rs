@@ -5,6 +5,7 @@
 //! line is looked at.
 
 mod bench;
+mod by_hand;
 mod directory;
 mod failures;
 mod harness;
