@@ -67,8 +67,8 @@ fuzz_target!(|data: &[u8]| {
     // Lists are remembered by the ten thousand; a run has millions.
     let list = match &record {
         Record::Judged(judged) => judged.shares.iter().any(|share| share.list != 0),
-        Record::Opened(_) | Record::Ended(_) => true,
-        Record::Known(_) | Record::Piece(_) => matches!(&record, Record::Piece(piece) if matches!(**piece, becalm::journal::record::Piece::List(_))),
+        Record::Opened(_) | Record::Ended(_) | Record::ByHand(_) => true,
+        Record::Known(_) | Record::Piece(_) => matches!(&record, Record::Piece(piece) if matches!(**piece, becalm::journal::record::Piece::List(_) | becalm::journal::record::Piece::ByHand(_))),
     };
     if !list {
         ENGINE.apply(&record, NOW);

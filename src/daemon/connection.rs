@@ -30,6 +30,10 @@ const KEEP_BYTES: usize = 64 * 1024;
 /// What a client is told whose message cannot be held either.
 const HOLD_IS_FULL: &str = "Too many replies to this list; try again later";
 
+/// Header fields named like ours that are taken off. One is somebody's forwarded copy, more are a game: each costs
+/// cleanup(8) a look at the whole header, and the code of none of them is right.
+const MAX_FOREIGN_MARKS: u32 = 100;
+
 /// How long a session may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -178,9 +182,11 @@ impl Handler {
     ) -> Option<FinalReply> {
         if decision.action != Action::Accept || (decision.enforced && !self.shared.engine.is_observing()) {
             // From the last to the first, or the numbers would shift.
-            for index in (1..=self.tx.foreign_marks()).rev() {
+            for index in (1..=self.tx.foreign_marks().min(MAX_FOREIGN_MARKS)).rev() {
                 changes.delete_header(mark::HEADER.as_bytes(), index);
             }
+            let list =
+                decision.list.as_ref().and_then(|list| self.shared.engine.list_named(list.as_bytes(), now));
             let mark = Mark {
                 queue_id: queue_id.to_owned(),
                 verdict: decision.action.name().to_owned(),
@@ -189,6 +195,7 @@ impl Handler {
                 at: now,
                 copies: decision.audience,
                 until: decision.reason.until(),
+                list: list.map(|list| list.key),
             };
             changes.add_header(mark::HEADER.as_bytes(), self.shared.marker.value(&mark).as_bytes());
         }

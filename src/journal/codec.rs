@@ -211,7 +211,11 @@ fn take_share(from: &mut Source<'_>) -> Result<Share, DecodeError> {
     }
     if has(HAS_STORM) {
         share.storm = from.time()?;
-        share.figures = from.figures()?;
+        let figures = from.figures()?;
+        // A storm of no time is none, whatever damage says: it would not be written like this.
+        if share.storm != Timestamp::default() {
+            share.figures = figures;
+        }
     }
     if has(HAS_VERDICT) {
         share.verdict = Some(take_verdict(from)?);

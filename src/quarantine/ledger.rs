@@ -2,7 +2,7 @@
 //! memory of why, set right from the queue again and again ([`Ledger::reconcile`]), and all of it can be had back
 //! from the queue: the marks of the messages say what they are.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,10 @@ const MOST: usize = 110_000;
 
 /// Messages that would have been held; the oldest is forgotten first.
 const MOST_OBSERVED: usize = 2_000;
+
+/// Queue ids that are remembered after they left: a release and the administrator's second thoughts lie minutes or
+/// hours apart.
+const MOST_LEFT: usize = 20_000;
 
 /// So long after the verdict a message may still be on its way into the hold queue. One that takes longer is taken
 /// in when it is there.
@@ -131,6 +135,9 @@ struct Book {
     held: BTreeMap<u64, Held>,
     observed: BTreeMap<u64, Held>,
     by_id: HashMap<String, u64>,
+    /// Queue ids that left the hold queue, the oldest first: who is there again was put there by hand.
+    left: HashSet<String>,
+    left_order: VecDeque<String>,
     /// Held messages that go by themselves, in the order in which they do.
     timers: BTreeSet<(Timestamp, u64)>,
     /// Of the held messages whose size is known: how many, and the sum.
@@ -155,8 +162,8 @@ impl Ledger {
         }
     }
 
-    /// A storm cancels the timers of its list's suspicions, or of those that belong to no list. They are part of it
-    /// from now on.
+    /// A storm cancels the timers of its list's suspicions, which are part of it from now on, or of those that belong
+    /// to no list.
     pub fn keep_held(&self, list: Option<&str>, storm: &str) {
         let mut book = self.book();
         let Book { held, observed, timers, .. } = &mut *book;
@@ -165,7 +172,8 @@ impl Ledger {
                 && let Some(until) = item.until.take()
             {
                 timers.remove(&(until, *number));
-                item.storm = Some(storm.to_owned());
+                // Without a list it may be of another conversation: it waits for an operator, under no storm's name.
+                item.storm = list.map(|_| storm.to_owned());
             }
         }
     }
@@ -190,7 +198,10 @@ impl Ledger {
 
     /// It has left the hold queue.
     pub fn remove(&self, queue_id: &str) -> Option<Held> {
-        self.book().remove(queue_id)
+        let mut book = self.book();
+        let item = book.remove(queue_id)?;
+        book.note_left(queue_id);
+        Some(item)
     }
 
     /// A suspicion is to be released later than it was meant to be.
@@ -256,6 +267,7 @@ impl Ledger {
             .collect();
         for queue_id in &gone {
             book.remove(queue_id);
+            book.note_left(queue_id);
         }
         let storms = Storms::among(&queue);
         let mut taken_in = 0;
@@ -264,6 +276,11 @@ impl Ledger {
                 book.set_size(number, message.size);
             } else if book.held.len() < MOST {
                 let mut item = taken_in_from(message);
+                if book.left.contains(&item.queue_id) {
+                    // Somebody's own `postsuper -h`, which is not to be undone.
+                    item.reason = BY_HAND;
+                    item.until = None;
+                }
                 if item.until.is_some()
                     && let Some(storm) =
                         item.list.as_deref().and_then(&storm_on).or_else(|| storms.after(&item))
@@ -357,6 +374,18 @@ impl Book {
             self.bytes = self.bytes.saturating_sub(size);
         }
         Some(item)
+    }
+
+    fn note_left(&mut self, queue_id: &str) {
+        if !self.left.insert(queue_id.to_owned()) {
+            return;
+        }
+        self.left_order.push_back(queue_id.to_owned());
+        if self.left_order.len() > MOST_LEFT
+            && let Some(oldest) = self.left_order.pop_front()
+        {
+            self.left.remove(&oldest);
+        }
     }
 
     fn set_size(&mut self, number: u64, size: u64) {

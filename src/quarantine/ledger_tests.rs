@@ -31,6 +31,7 @@ fn in_queue(queue_id: &str, reason: &str, since: u64, until: Option<u64>) -> InQ
         at: at(since),
         copies: 7,
         until: until.map(at),
+        list: None,
     };
     InQueue { mark, list: Some(ALL.to_owned()), sender: "a@example.org".to_owned(), size: 1000 }
 }
@@ -54,6 +55,19 @@ fn a_storm_cancels_the_timers_of_its_list() {
     assert_eq!(ledger.totals().waiting, 2);
     ledger.keep_held(None, "S2");
     assert_eq!(ledger.due(at(1)).map(|item| item.queue_id), Some("B".to_owned()));
+}
+
+#[test]
+fn what_is_put_back_by_hand_stays() {
+    let ledger = Ledger::default();
+    let again = || in_queue("A", "suspicion", 1, Some(5));
+    ledger.reconcile(vec![again()], at(1), |_| None);
+    assert!(ledger.due(at(60)).is_some(), "as its mark says");
+    ledger.remove("A");
+    ledger.reconcile(vec![again()], at(120), |_| None);
+    assert_eq!(ledger.due(at(6000)), None, "somebody put it on hold after it was released");
+    assert_eq!(ledger.overdue(Duration::from_secs(1), at(6000), 9), []);
+    assert_eq!(ledger.get("A").map(|item| item.reason), Some(BY_HAND));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! X-Becalm: v=1; node=mx1; id=4XyZ1a2b3c; verdict=hold; reason=storm; storm=20161114T083012Z-3f2a;
-//!     t=1479112212; copies=840000; until=0; mac=0f5c…
+//!     t=1479112212; copies=840000; until=0;
+//!     list=5e3f…; mac=0f5c…
 //! ```
 //!
 //! Whoever releases or returns a held message checks the code first, so that nobody can have mail that is not
@@ -48,6 +49,8 @@ pub struct Mark {
     pub copies: u64,
     /// When a suspicion is to be released; none for everything else.
     pub until: Option<Timestamp>,
+    /// Keyed hash of the list that decided; none where no list did.
+    pub list: Option<u64>,
 }
 
 impl Marker {
@@ -61,7 +64,7 @@ impl Marker {
     /// The value of the header field.
     pub fn value(&self, mark: &Mark) -> String {
         let text = format!(
-            "v=1; node={}; id={}; verdict={}; reason={}; storm={}; t={}; copies={}; until={}",
+            "v=1; node={}; id={}; verdict={}; reason={}; storm={}; t={}; copies={}; until={}; list={:x}",
             self.node,
             plain(&mark.queue_id),
             plain(&mark.verdict),
@@ -71,6 +74,7 @@ impl Marker {
             mark.copies,
             // Rounded up: nothing goes before its time.
             mark.until.map_or(0, |until| until.as_millis().div_ceil(1000)),
+            mark.list.unwrap_or(0),
         );
         let code = self.code(&text);
         format!("{text}; mac={code}")
@@ -97,9 +101,10 @@ impl Marker {
             reason: field("reason")?,
             storm: field("storm")?,
             at: time(number("t")?),
-            // Marks of the first version had neither.
+            // The first marks had none of these.
             copies: number("copies").unwrap_or(0),
             until: number("until").filter(|until| *until > 0).map(time),
+            list: field("list").and_then(|key| u64::from_str_radix(&key, 16).ok()).filter(|key| *key != 0),
         })
     }
 
@@ -147,6 +152,7 @@ mod tests {
             at: Timestamp::from_millis(1_479_112_212_000),
             copies: 840_000,
             until: Some(Timestamp::from_millis(1_479_112_812_000)),
+            list: Some(0x5e3f),
         }
     }
 

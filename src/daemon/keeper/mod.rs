@@ -4,6 +4,7 @@
 
 mod link;
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -189,7 +190,12 @@ impl Keeper {
             warned: Warned::default(),
         };
         while !stop.load(Ordering::Acquire) {
-            if !self.round(&mut rounds) {
+            // A bug here must not end what looks after held mail.
+            let more = std::panic::catch_unwind(AssertUnwindSafe(|| self.round(&mut rounds)));
+            if more.is_err() {
+                error!("looking after held mail failed; it stays on hold, and the next round tries again");
+            }
+            if !more.unwrap_or(false) {
                 std::thread::sleep(ROUND);
             }
         }
@@ -252,8 +258,12 @@ impl Keeper {
     fn in_queue(&self, mail: HeldMail, now: Timestamp) -> Option<InQueue> {
         let mark = self.shared.marker.verify(&mail.mark)?;
         let engine = &self.shared.engine;
-        let list = mail.recipients.iter().find_map(|to| engine.list_named(to.as_bytes(), now));
         let world = engine.world();
+        // The first marks did not say which list it was.
+        let list = mark
+            .list
+            .and_then(|key| world.list_by_key(key))
+            .or_else(|| mail.recipients.iter().find_map(|to| engine.list_named(to.as_bytes(), now)));
         let author = crate::mail::author(world.rules(), None, None, mail.sender.as_bytes(), |_| false);
         Some(InQueue {
             mark,

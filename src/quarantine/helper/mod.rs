@@ -217,9 +217,15 @@ impl Site {
     }
 
     fn list(&self, writer: &mut impl Write) -> io::Result<()> {
+        if !self.instance.long_queue_ids {
+            // Nothing of ours would be found: that must not look like an empty queue.
+            let message = "enable_long_queue_ids = no in main.cf: held mail cannot be told apart safely; \
+                           set it to yes, reload Postfix, and restart becalm helper";
+            return say(writer, &self.refuse(Reason::ShortId, message.to_owned()));
+        }
         let marker = match self.marker() {
             Ok(marker) => marker,
-            Err(refusal) => return say(writer, &Reply::Refused(refusal)),
+            Err(Refusal { reason, message }) => return say(writer, &self.refuse(reason, message)),
         };
         let (mut listed, mut others) = (0, 0);
         let ids = match queue::held(&self.instance.queue) {
@@ -314,7 +320,6 @@ impl Site {
             Ok(key) => Ok(Marker::new(&key, "")),
             Err(error) => {
                 let message = format!("cannot read the key {}: {error}", self.key.display());
-                warn!(message, "no mark can be verified");
                 Err(refusal(Reason::NoKey, message))
             }
         }
