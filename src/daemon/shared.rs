@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tracing::{info, warn};
 
 use super::connection::Patience;
@@ -23,6 +23,9 @@ const VERDICT_LINES_A_MINUTE: u32 = 60;
 
 /// Past storms that `becalm storms` can still show.
 const PAST_STORMS: usize = 1000;
+
+/// Events that a listener may be behind; a slower one misses the oldest, and is told how many.
+const FEED: usize = 1024;
 
 /// One per daemon, behind an `Arc`.
 pub struct Shared {
@@ -51,6 +54,7 @@ pub struct Shared {
     refusing: AtomicBool,
     left: Notify,
     stop: watch::Sender<bool>,
+    feed: broadcast::Sender<Event>,
 }
 
 impl Shared {
@@ -79,6 +83,7 @@ impl Shared {
             refusing: AtomicBool::new(false),
             left: Notify::new(),
             stop: watch::Sender::new(false),
+            feed: broadcast::Sender::new(FEED),
         }
     }
 
@@ -143,7 +148,14 @@ impl Shared {
                     warn!(address, authors, "is this a list? many different people suddenly write to it");
                 }
             }
+            // An error says that nobody listens.
+            let _ = self.feed.send(event.clone());
         }
+    }
+
+    /// The events from now on.
+    pub fn feed(&self) -> broadcast::Receiver<Event> {
+        self.feed.subscribe()
     }
 
     /// Makes an author known to a list: mail of his was released.
