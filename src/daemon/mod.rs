@@ -13,6 +13,7 @@ mod drain;
 mod keeper;
 pub mod listen;
 mod memory;
+mod metrics;
 pub mod shared;
 pub mod site;
 mod storms;
@@ -79,6 +80,8 @@ pub struct Daemon {
     standing: Mutex<Standing>,
     keeper: Arc<Keeper>,
     audit: Audit,
+    /// Metrics that were written a moment ago.
+    pages: Mutex<metrics::Pages>,
     /// Locked only by the supervisor, for as long as sources are read.
     directory: Mutex<Directory>,
 }
@@ -155,6 +158,7 @@ impl Daemon {
         let daemon = Self {
             keeper: Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone())),
             audit: Audit::new(&config.state.directory),
+            pages: Mutex::default(),
             shared,
             listening: listeners.iter().map(|listener| listener.name().to_owned()).collect(),
             config_path,
