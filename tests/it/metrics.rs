@@ -1,0 +1,267 @@
+//! The metrics as Prometheus sees them, and the alert rules and the board that are shipped with them.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use becalm::clock::Clock;
+use becalm::config::Config;
+use becalm::daemon::Daemon;
+use becalm::telemetry::metrics::Exposition;
+
+use crate::harness::open_folder;
+
+/// Labels that Prometheus adds.
+const PROMETHEUS_LABELS: [&str; 2] = ["instance", "job"];
+
+/// What a becalm says that has nothing to do yet.
+fn scraped() -> String {
+    let folder = open_folder();
+    let home = folder.path().display();
+    let aliases = folder.path().join("aliases");
+    std::fs::write(&aliases, "everybody: :include:/nowhere/at/all\n").unwrap();
+    let file = folder.path().join("becalm.toml");
+    let text = format!(
+        "listen.sockets = ['unix:{home}/becalm.sock']\nadmin.socket = '{home}/admin.sock'
+         quarantine.helpers = ['{home}/helper.sock']\nstate.directory = '{home}'
+         directory.aliases = ['{}']\n",
+        aliases.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let (config, _) = Config::load(&file, true).unwrap_or_else(|report| panic!("{report}"));
+    let (daemon, _listeners) = Daemon::start(config, None, Clock::system()).unwrap();
+    daemon.metrics(Exposition::Prometheus)
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_with_the_metrics() {
+    let mut promtool = promtool(&["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(scraped().as_bytes()).unwrap();
+    let said = promtool.wait_with_output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert!(said.status.success() && out.is_empty() && err.is_empty(), "{out}{err}");
+}
+
+#[test]
+fn the_alert_rules_fire_when_they_should() {
+    run(promtool(&["check", "rules", "--lint=all", "--lint-fatal", "becalm.rules.yml"]));
+    run(promtool(&["test", "rules", "becalm.rules.test.yml"]));
+    let tests = packaged("prometheus/becalm.rules.test.yml");
+    for line in packaged("prometheus/becalm.rules.yml").lines() {
+        if let Some(alert) = line.trim().strip_prefix("- alert: ") {
+            assert!(tests.contains(alert), "{alert} is not tested in becalm.rules.test.yml");
+        }
+    }
+}
+
+#[test]
+fn rules_and_board_use_what_becalm_says() {
+    let there = Scrape::read(&scraped());
+    let rules = uses("becalm.rules.yml", &packaged("prometheus/becalm.rules.yml"));
+    assert!(rules.len() > 30, "{rules:?}");
+    let tests = uses("becalm.rules.test.yml", &packaged("prometheus/becalm.rules.test.yml"));
+    let queries = board_queries();
+    let board: Vec<Use> = queries.iter().flat_map(|query| uses("becalm.json", &query.expr)).collect();
+    assert!(board.len() > 40, "{board:?}");
+    // In the tests labels of configured things may be anything.
+    let complaints: Vec<String> = rules
+        .iter()
+        .chain(&board)
+        .filter_map(|used| there.complaint(used, true))
+        .chain(tests.iter().filter_map(|used| there.complaint(used, false)))
+        .collect();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    // What the board writes beside a line is a label of what the line shows.
+    for query in &queries {
+        for label in between(&query.legend, "{{", "}}") {
+            let known = PROMETHEUS_LABELS.contains(&label)
+                || uses("", &query.expr).iter().any(|used| there.has_label(&used.metric, label));
+            assert!(known, "{}: {} has no label {label}", query.legend, query.expr);
+        }
+    }
+}
+
+#[test]
+fn the_boards_queries_are_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rules = "groups:\n- name: board\n  rules:\n".to_owned();
+    for (number, query) in
+        board_queries().iter().enumerate().filter(|(_, query)| !query.expr.starts_with("label_"))
+    {
+        // As Grafana fills them in.
+        let expr = query
+            .expr
+            .replace("$__rate_interval", "1m")
+            .replace("$__range", "6h")
+            .replace("$instance", ".*")
+            .replace('\'', "''");
+        rules.push_str(&format!("  - record: 'query:{number}'\n    expr: '{expr}'\n"));
+    }
+    let file = folder.path().join("board.yml");
+    std::fs::write(&file, &rules).unwrap();
+    let mut check = promtool(&["check", "rules"]);
+    check.arg(&file);
+    run(check);
+}
+
+/// promtool, in the folder of the rules.
+fn promtool(arguments: &[&str]) -> Command {
+    let found =
+        Command::new("promtool").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(found.is_ok(), "promtool is missing: apt-get install --no-install-recommends prometheus");
+    let mut promtool = Command::new("promtool");
+    promtool.args(arguments).current_dir(packaging().join("prometheus"));
+    promtool
+}
+
+#[track_caller]
+fn run(mut command: Command) {
+    let said = command.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert!(said.status.success(), "{command:?}: {}\n{out}{err}", said.status);
+}
+
+fn packaging() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging")
+}
+
+fn packaged(file: &str) -> String {
+    std::fs::read_to_string(packaging().join(file)).unwrap()
+}
+
+/// A query of the board, with what it writes beside its lines.
+struct Query {
+    expr: String,
+    legend: String,
+}
+
+fn board_queries() -> Vec<Query> {
+    let board: serde_json::Value = serde_json::from_str(&packaged("grafana/becalm.json")).unwrap();
+    let mut queries = Vec::new();
+    let mut rest = vec![&board];
+    while let Some(value) = rest.pop() {
+        match value {
+            serde_json::Value::Array(values) => rest.extend(values),
+            serde_json::Value::Object(fields) => {
+                let text = |key: &str| fields.get(key).and_then(|text| text.as_str()).map(str::to_owned);
+                if let Some(expr) = text("expr").or_else(|| text("definition")) {
+                    queries.push(Query { expr, legend: text("legendFormat").unwrap_or_default() });
+                }
+                rest.extend(fields.values());
+            }
+            _ => {}
+        }
+    }
+    queries
+}
+
+/// Where a metric is used.
+#[derive(Debug)]
+struct Use {
+    /// File and line.
+    at: String,
+    metric: String,
+    /// Label, and each value that it may have; for what is no plain list of values, none.
+    labels: Vec<(String, Vec<String>)>,
+}
+
+/// All uses of becalm's metrics in a text, in whatever language it is.
+fn uses(file: &str, text: &str) -> Vec<Use> {
+    let mut uses = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with('#') {
+            continue;
+        }
+        for (at, _) in line.match_indices("becalm_") {
+            let rest = &line[at..];
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let (metric, rest) = rest.split_at(end);
+            let matchers =
+                rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |inner| inner.0);
+            let labels = matchers.split(',').filter_map(|matcher| {
+                let (label, value) = matcher.split_once('=')?;
+                let value = value.trim_start_matches('~').trim_matches('"');
+                let values = value.split('|').filter(|value| !value.contains('$')).map(str::to_owned);
+                Some((label.trim().to_owned(), values.collect()))
+            });
+            let at = format!("{file}:{}", number + 1);
+            uses.push(Use { at, metric: metric.to_owned(), labels: labels.collect() });
+        }
+    }
+    uses
+}
+
+fn between<'a>(text: &'a str, open: &str, close: &str) -> Vec<&'a str> {
+    text.split(open).skip(1).filter_map(|rest| Some(rest.split_once(close)?.0)).collect()
+}
+
+/// The lines of a scrape: labels by metric.
+struct Scrape(BTreeMap<String, Vec<BTreeMap<String, String>>>);
+
+impl Scrape {
+    fn read(text: &str) -> Self {
+        let mut metrics: BTreeMap<String, Vec<BTreeMap<String, String>>> = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (series, _value) = line.rsplit_once(' ').unwrap();
+            let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+            let labels = labels.trim_end_matches('}').split("\",").filter_map(|label| {
+                let (label, value) = label.split_once("=\"")?;
+                Some((label.to_owned(), value.trim_end_matches('"').to_owned()))
+            });
+            metrics.entry(name.to_owned()).or_default().push(labels.collect());
+        }
+        // Told once a helper has answered.
+        metrics.insert("becalm_queue_free_bytes".to_owned(), vec![BTreeMap::new()]);
+        Self(metrics)
+    }
+
+    fn has_label(&self, metric: &str, label: &str) -> bool {
+        self.0.get(metric).is_some_and(|series| series.iter().any(|labels| labels.contains_key(label)))
+    }
+
+    /// What is wrong with a use.
+    fn complaint(&self, used: &Use, configured_too: bool) -> Option<String> {
+        let Use { at, metric, labels } = used;
+        let Some(series) = self.0.get(metric) else {
+            return Some(format!("{at}: becalm has no {metric}"));
+        };
+        for (label, values) in labels.iter().filter(|(label, _)| !PROMETHEUS_LABELS.contains(&label.as_str()))
+        {
+            if !self.has_label(metric, label) {
+                return Some(format!("{at}: {metric} has no label {label}"));
+            }
+            let is_configured = ["source", "socket", "version"].contains(&label.as_str());
+            if is_configured && !configured_too {
+                continue;
+            }
+            for value in values {
+                if !series.iter().any(|labels| labels.get(label) == Some(value)) {
+                    return Some(format!("{at}: {metric} has no {label} {value:?}"));
+                }
+            }
+        }
+        None
+    }
+}
+
+#[test]
+fn a_use_that_is_wrong_is_found() {
+    let there = Scrape::read("becalm_a_total{verdict=\"held\",x=\"y z\"} 3\nbecalm_b 1\n");
+    let complaints = |text: &str| -> Vec<String> {
+        uses("f", text).iter().filter_map(|used| there.complaint(used, true)).collect()
+    };
+    let fine = "rate(becalm_a_total{verdict=~\"held\",instance=~\"$instance\"}[5m]) / becalm_b\n# becalm_c";
+    assert_eq!(complaints(fine), Vec::<String>::new());
+    assert_eq!(complaints("becalm_b\nbecalm_c > 1"), ["f:2: becalm has no becalm_c"]);
+    assert_eq!(complaints("becalm_b{verdict=\"held\"}"), ["f:1: becalm_b has no label verdict"]);
+    assert_eq!(
+        complaints("becalm_a_total{verdict=~\"held|gone\"}"),
+        ["f:1: becalm_a_total has no verdict \"gone\""]
+    );
+}
