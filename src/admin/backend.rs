@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::api::{Act, Acted, ByHand, Decision, Lists, Quarantine, Selection, Status, Storms};
+use crate::telemetry::metrics::Exposition;
 
 /// A running daemon. Its answers may take a moment and may read or write files: none is called where it would keep
 /// the runtime waiting.
@@ -21,6 +22,9 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// A selection that makes no sense.
     fn quarantine(&self, select: &Selection) -> Result<Quarantine, Refusal>;
+
+    /// Its metrics, as Prometheus reads them.
+    fn metrics(&self, exposition: Exposition) -> String;
 
     /// Releases or returns held messages, and writes down who did.
     ///

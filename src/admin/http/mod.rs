@@ -4,6 +4,7 @@
 //! declared there is checked before the handler runs, and is what the reference says.
 
 mod fail;
+mod metrics;
 mod operators;
 mod route;
 mod serve;
@@ -32,7 +33,7 @@ pub(super) struct App {
 
 /// Every route.
 fn all() -> Vec<Route> {
-    [operators::routes()].into_iter().flatten().collect()
+    [operators::routes(), metrics::routes()].into_iter().flatten().collect()
 }
 
 /// The service that answers for a daemon.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Query, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use serde::Serialize;
@@ -16,7 +17,7 @@ use tokio::task::spawn_blocking;
 
 use super::App;
 use super::fail::Failed;
-use crate::admin::api::RouteInfo;
+use crate::admin::api::{Nothing, RouteInfo};
 use crate::admin::backend::{Backend, Refusal, Who};
 
 /// Longest body of a request, in bytes: fifty queue ids have two thousand.
@@ -51,6 +52,25 @@ impl Route {
         };
         let handler = on(MethodFilter::GET, handler);
         Self { method: "GET", path, about, takes: name::<Q>(), answers: name::<A>(), handler }
+    }
+
+    /// Something to look at that is no JSON: `answer` gets the client's `Accept`, and says which type its text is of.
+    pub(super) fn text(
+        path: &'static str,
+        about: &'static str,
+        answer: fn(&dyn Backend, &str) -> (&'static str, String),
+    ) -> Self {
+        let handler = async move |State(app): State<Arc<App>>, headers: HeaderMap| {
+            let accept =
+                headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default().to_owned();
+            let answer = move |daemon: &dyn Backend| {
+                let (kind, text) = answer(daemon, &accept);
+                Ok((kind, text.into_bytes()))
+            };
+            app.compute_text(&app.reads, answer).await
+        };
+        let handler = on(MethodFilter::GET, handler);
+        Self { method: "GET", path, about, takes: name::<Nothing>(), answers: "text", handler }
     }
 
     /// Something to do: `answer` gets the body, and who wants it.
@@ -95,22 +115,32 @@ impl App {
         places: &Semaphore,
         answer: impl FnOnce(&dyn Backend) -> Result<A, Refusal> + Send + 'static,
     ) -> Result<Response, Failed> {
-        let failed = |error: String| {
-            Failed::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "failed",
-                format!("becalm failed on this: {error}"),
-            )
+        let json = move |daemon: &dyn Backend| {
+            let answer = answer(daemon).map_err(Failed::from)?;
+            let text = serde_json::to_vec(&answer).map_err(|error| failed(&error))?;
+            Ok(("application/json", text))
         };
-        let _place = places.acquire().await.map_err(|closed| failed(closed.to_string()))?;
-        let app = Arc::clone(self);
-        let text = spawn_blocking(move || {
-            let answer = answer(&*app.daemon).map_err(Failed::from)?;
-            serde_json::to_vec(&answer).map_err(|error| failed(error.to_string()))
-        });
-        let text = text.await.map_err(|panic| failed(panic.to_string()))??;
-        Ok(([(axum::http::header::CONTENT_TYPE, "application/json")], text).into_response())
+        self.compute_text(places, json).await
     }
+
+    /// The daemon's answer as text of some type.
+    async fn compute_text(
+        self: &Arc<Self>,
+        places: &Semaphore,
+        answer: impl FnOnce(&dyn Backend) -> Result<(&'static str, Vec<u8>), Failed> + Send + 'static,
+    ) -> Result<Response, Failed> {
+        let _place = places.acquire().await.map_err(|closed| failed(&closed))?;
+        let app = Arc::clone(self);
+        let answer = spawn_blocking(move || answer(&*app.daemon));
+        let (kind, text) = answer.await.map_err(|panic| failed(&panic))??;
+        Ok(([(CONTENT_TYPE, kind)], text).into_response())
+    }
+}
+
+/// 500: it is becalm's own fault.
+fn failed(error: &dyn std::error::Error) -> Failed {
+    let message = format!("becalm failed on this: {error}");
+    Failed::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", message)
 }
 
 fn query<Q: DeserializeOwned>(uri: &Uri) -> Result<Q, Failed> {
