@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -232,6 +233,109 @@ fn the_boards_queries_are_sound() {
     let mut check = promtool(&["check", "rules"]);
     check.arg(&file);
     run(check);
+}
+
+#[test]
+fn prometheus_scrapes_it_and_the_alert_comes() {
+    let busy = Busy::new();
+    start_storm(&busy.site, ALL);
+    let prometheus = Prometheus::start(&busy.site.becalm);
+    let value = |query: &str| {
+        let answer = prometheus.api(&format!("query?query={query}"));
+        let value = answer["data"]["result"].get(0)?["value"].get(1)?.as_str()?.to_owned();
+        Some(value)
+    };
+    wait_until("Prometheus has scraped becalm", || (value("up")? == "1").then_some(()));
+    wait_until("it has the storm", || (value("becalm_storms_open")? == "1").then_some(()));
+    assert_eq!(value("becalm_copies_prevented_total").as_deref(), Some("840000"));
+    // Only OpenMetrics tells the unit.
+    let metadata = prometheus.api("metadata?metric=becalm_held_bytes");
+    assert_eq!(metadata["data"]["becalm_held_bytes"][0]["unit"], "bytes", "{metadata}");
+    wait_until("the alert fires", || {
+        value("ALERTS%7Balertname=%22BecalmStorm%22,alertstate=%22firing%22%7D")
+    });
+    let rules = wait_until("every rule was evaluated", || {
+        let rules = prometheus.api("rules");
+        let rules = rules["data"]["groups"][0]["rules"].as_array()?.clone();
+        rules.iter().all(|rule| rule["health"] != "unknown").then_some(rules)
+    });
+    assert!(rules.len() > 15 && rules.iter().all(|rule| rule["health"] == "ok"), "{rules:?}");
+}
+
+/// A Prometheus with the alert rules, that scrapes a becalm.
+struct Prometheus {
+    child: Child,
+    address: SocketAddr,
+    folder: TempDir,
+}
+
+impl Prometheus {
+    #[track_caller]
+    fn start(becalm: &Becalm) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("prometheus.yml");
+        let text = format!(
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: ['{}']\nscrape_configs:
+             - {{job_name: becalm, static_configs: [{{targets: ['{}']}}]}}\n",
+            packaging().join("prometheus/becalm.rules.yml").display(),
+            over_tcp(becalm.home().join("admin.sock"))
+        );
+        std::fs::write(&config, text).unwrap();
+        // Prometheus does not tell which port it got: it is given one that was free a moment ago.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("apt-get install --no-install-recommends prometheus");
+        let mut prometheus = Self { child, address, folder };
+        wait_until("Prometheus answers", || {
+            if let Some(status) = prometheus.child.try_wait().unwrap() {
+                let log = std::fs::read_to_string(prometheus.folder.path().join("log")).unwrap();
+                panic!("Prometheus ended: {status}\n{log}");
+            }
+            TcpStream::connect(address).ok()
+        });
+        prometheus
+    }
+
+    /// What its API answers; null while it is not ready.
+    fn api(&self, path: &str) -> serde_json::Value {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        say(&mut stream, format!("GET /api/v1/{path} HTTP/1.0\r\n\r\n").as_bytes());
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        serde_json::from_str(body).unwrap_or_default()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Prometheus knows no unix sockets: passes on what comes over TCP.
+fn over_tcp(socket: PathBuf) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let Ok(server) = UnixStream::connect(&socket) else { continue };
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            let (mut from, mut to) = (server, client);
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        }
+    });
+    address
 }
 
 /// promtool, in the folder of the rules.
