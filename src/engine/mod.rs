@@ -14,6 +14,7 @@ mod by_hand;
 mod image;
 mod judging;
 mod keys;
+mod near;
 mod remember;
 mod spellings;
 mod thread;
@@ -35,6 +36,7 @@ use smallvec::SmallVec;
 pub use by_hand::{Done, Refusal};
 pub use judging::Share;
 pub use keys::{Keys, Role};
+pub use near::Near;
 pub use transaction::Transaction;
 pub use verdict::Action;
 pub use world::{Exempt, Parts, StateRegistry, Watch, WatchedList, World};
@@ -51,6 +53,7 @@ use crate::time::Timestamp;
 use crate::window::{AuthorTag, Cache, CacheStats, Entry, Recent, SetStats, Table, TableStats};
 use by_hand::Closed;
 use judging::{PartMemo, RetryMemo};
+use near::Followed;
 use thread::Threads;
 
 /// An address that looks like a list is reported once in this time.
@@ -92,6 +95,7 @@ pub struct Engine {
     parts: Cache<PartMemo>,
     retries: Cache<RetryMemo>,
     by_hand: Closed,
+    followed: Followed,
     observing: AtomicBool,
 }
 
@@ -250,6 +254,7 @@ impl Engine {
             parts: Cache::new(short_lived),
             retries: Cache::new(short_lived),
             by_hand: Closed::default(),
+            followed: Followed::default(),
             observing: AtomicBool::new(false),
             keys,
         })

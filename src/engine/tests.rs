@@ -16,6 +16,7 @@ mod by_hand;
 mod conversations;
 mod limits;
 mod memory;
+mod near;
 mod people;
 mod storms;
 mod unknown_lists;
