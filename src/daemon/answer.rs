@@ -101,6 +101,7 @@ impl Daemon {
             connections: shared.sessions(),
             max_connections: shared.max_connections(),
             counts: shared.counters.read(),
+            last_message_s: shared.since_last_message(now).as_secs(),
             lists: world.snapshot.lists().len(),
             storms: in_storm,
             cooling: storms.len() - in_storm,
@@ -125,7 +126,7 @@ impl Daemon {
         }
     }
 
-    fn tables(&self) -> Vec<TableUse> {
+    pub(super) fn tables(&self) -> Vec<TableUse> {
         let tables = self.shared.engine.tables();
         let (conversations, recipients) = (tables.conversations, tables.recipients);
         let (known, ids) = (tables.known_authors, tables.message_ids);
