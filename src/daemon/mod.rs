@@ -18,6 +18,7 @@ pub mod site;
 mod storms;
 mod supervisor;
 pub mod takeover;
+mod timeline;
 mod watchdog;
 mod workers;
 
@@ -36,6 +37,7 @@ use keeper::Keeper;
 use listen::{ListenError, Listener, Sockets};
 use shared::Shared;
 use takeover::{Kin, Link, Taken, TakeoverError};
+use timeline::Minutes;
 
 /// Cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +81,7 @@ pub struct Daemon {
     standing: Mutex<Standing>,
     keeper: Arc<Keeper>,
     audit: Audit,
+    minutes: Minutes,
     /// Locked only by the supervisor, for as long as sources are read.
     directory: Mutex<Directory>,
 }
@@ -155,6 +158,7 @@ impl Daemon {
         let daemon = Self {
             keeper: Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone())),
             audit: Audit::new(&config.state.directory),
+            minutes: Minutes::default(),
             shared,
             listening: listeners.iter().map(|listener| listener.name().to_owned()).collect(),
             config_path,

@@ -53,7 +53,8 @@ impl Minutes {
         ring.go_to(now);
         let seen = std::mem::replace(&mut ring.seen, counts.clone());
         let Some(minute) = ring.minutes.back_mut() else { return };
-        let add = |sum: &mut u64, now: u64, before: u64| *sum = sum.saturating_add(now.saturating_sub(before));
+        let add =
+            |sum: &mut u64, now: u64, before: u64| *sum = sum.saturating_add(now.saturating_sub(before));
         add(&mut minute.messages, counts.messages, seen.messages);
         add(&mut minute.watched, counts.watched, seen.watched);
         add(&mut minute.held, counts.held, seen.held);
@@ -163,7 +164,10 @@ fn marks(storms: &[StormRecord], since: &str) -> Vec<Mark> {
     };
     let both = |record: &StormRecord| {
         let ended = record.ended.as_deref().and_then(|at| mark(at, MarkKind::StormEnded, record));
-        [mark(&record.started, MarkKind::StormStarted, record), ended].into_iter().flatten().collect::<Vec<_>>()
+        [mark(&record.started, MarkKind::StormStarted, record), ended]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
     };
     storms.iter().flat_map(both).collect()
 }
