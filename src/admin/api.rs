@@ -1,15 +1,12 @@
-//! The words of the admin socket. The command line prints these very types with `--json`.
+//! The words of the API. The command line prints these very types with `--json`; the reference
+//! (`docs/api.md`) has their fields with the comments that stand here.
 
 use serde::{Deserialize, Serialize};
 
 use crate::telemetry::counters::Counts;
 
-/// Longest request line, in bytes.
-pub const MAX_REQUEST: usize = 4096;
-
-/// What can be asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+/// What the command line asks for. Each is one route of the API, see [`super::client`].
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// How is the daemon?
     Status {},
@@ -17,28 +14,11 @@ pub enum Request {
     Lists {},
     /// Which storms and suspicions are there?
     Storms {},
-    /// End a storm, or a list's cooling.
-    EndStorm {
-        /// The storm's name, or the list.
-        which: String,
-    },
-    /// Close a list for newcomers, or one of its conversations for everybody.
-    Close {
-        /// The list.
-        list: String,
-        /// The Message-ID of a message of the conversation; none: the whole list.
-        #[serde(default)]
-        conversation: Option<String>,
-        /// For so many seconds; 1 to 30 days.
-        for_s: u64,
-        /// For the audit log.
-        #[serde(default)]
-        reason: Option<String>,
-    },
+    /// End a storm, or close a list.
+    Decide(Decision),
     /// Which messages are held?
     Quarantine {
         /// Of these; without any, all.
-        #[serde(default)]
         select: Selection,
     },
     /// Do something with held messages.
@@ -48,6 +28,91 @@ pub enum Request {
         /// With which: queue ids, at most [`MAX_ACTS`].
         ids: Vec<String>,
     },
+}
+
+/// What an operator decides about a storm. The audit log has it in these words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Decision {
+    /// End a storm, or a list's cooling.
+    EndStorm(EndStorm),
+    /// Close a list for newcomers, or one of its conversations for everybody.
+    Close(StartStorm),
+}
+
+/// Which storm is to end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndStorm {
+    /// The storm's name, or the list.
+    pub which: String,
+}
+
+/// What is to be closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartStorm {
+    /// The list.
+    pub list: String,
+    /// The Message-ID of a message of the conversation; none: the whole list.
+    #[serde(default)]
+    pub conversation: Option<String>,
+    /// For so many seconds; 1 to 30 days.
+    pub for_s: u64,
+    /// For the audit log.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Held messages that something is to be done with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ids {
+    /// Queue ids, at most 50.
+    pub ids: Vec<String>,
+}
+
+/// A route that takes no parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routes {
+    /// Each route.
+    pub routes: Vec<RouteInfo>,
+}
+
+/// A route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteInfo {
+    /// `GET` to look, `POST` to act.
+    pub method: String,
+    /// Its path.
+    pub path: String,
+    /// What it is for.
+    pub about: String,
+    /// The type of its query, or of its body.
+    pub takes: String,
+    /// The type of its answer.
+    pub answers: String,
+}
+
+/// Every refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What was wrong.
+    pub error: ErrorInfo,
+}
+
+/// What was wrong with a request, or went wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorInfo {
+    /// For programs: a word that stays the same.
+    pub code: String,
+    /// For a person.
+    pub message: String,
 }
 
 /// Messages in one request to act: as long as the helper takes for them, the operator's command waits.
@@ -74,10 +139,11 @@ impl Act {
 }
 
 /// Picks held messages: those that fit everything that is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Selection {
-    /// One of these queue ids; empty: any.
+    /// One of these queue ids, divided by commas; empty: any.
+    #[serde(deserialize_with = "divided_by_commas")]
     pub ids: Vec<String>,
     /// Of this storm.
     pub storm: Option<String>,
@@ -89,9 +155,19 @@ pub struct Selection {
     pub reason: Option<String>,
     /// Held for at least so many seconds.
     pub older_than_s: Option<u64>,
+    /// So many at most: 1 to 5,000. Without it 1,000.
+    pub limit: Option<usize>,
+    /// Those that come after: what the answer before named as `next`.
+    pub after: Option<String>,
 }
 
-/// The reply.
+/// Words in one parameter of a query.
+fn divided_by_commas<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect())
+}
+
+/// The daemon's answer, as the command line prints it with `--json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub enum Reply {
@@ -105,13 +181,8 @@ pub enum Reply {
     Quarantine(Quarantine),
     /// To `act`.
     Acted(Acted),
-    /// To `end_storm` and `close`.
+    /// To decisions about storms.
     ByHand(ByHand),
-    /// The request was refused.
-    Error {
-        /// Why, for a person.
-        message: String,
-    },
 }
 
 /// What was done with a list.
@@ -464,6 +535,9 @@ pub struct HeldInfo {
 pub struct Quarantine {
     /// The oldest first.
     pub messages: Vec<HeldInfo>,
+    /// Where there are more: `after` for the next request.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 /// What was done. What is in neither list was not come to: ask again.

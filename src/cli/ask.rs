@@ -29,11 +29,15 @@ pub struct AskArgs {
 impl AskArgs {
     /// Asks.
     pub(super) fn ask(&self, request: &Request) -> anyhow::Result<Reply> {
-        let socket = match &self.socket {
-            Some(socket) => socket.clone(),
-            None => load_config(self.config.as_deref())?.admin.socket,
-        };
-        Ok(client::ask(&socket, request)?)
+        Ok(client::ask(&self.socket()?, request)?)
+    }
+
+    /// Where the daemon is.
+    pub(super) fn socket(&self) -> anyhow::Result<PathBuf> {
+        match &self.socket {
+            Some(socket) => Ok(socket.clone()),
+            None => Ok(load_config(self.config.as_deref())?.admin.socket),
+        }
     }
 
     /// Is the answer printed as JSON?
@@ -50,7 +54,6 @@ pub fn run(args: &AskArgs, request: &Request) -> anyhow::Result<ExitCode> {
         Reply::Status(status) => status_text(status),
         Reply::Lists(lists) => lists_text(lists),
         Reply::Storms(storms) => storms_text(storms),
-        Reply::Error { message } => bail!("{message}"),
         Reply::Quarantine(_) | Reply::Acted(_) | Reply::ByHand(_) => {
             bail!("becalm gave another answer than was asked for")
         }

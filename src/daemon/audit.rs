@@ -7,11 +7,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::error;
 
 use crate::account;
 use crate::admin::api::{Act, Acted};
+use crate::admin::backend::Who;
 use crate::time::Timestamp;
 
 /// File in the state directory.
@@ -24,8 +25,7 @@ pub(super) struct Audit {
 
 /// An act that was begun.
 pub(super) struct Entry {
-    user: u32,
-    name: String,
+    who: Value,
     act: Act,
 }
 
@@ -39,21 +39,18 @@ impl Audit {
     ///
     /// # Errors
     /// Where it cannot be written down; then it is not to be done.
-    pub(super) fn begin(&self, now: Timestamp, user: u32, act: Act, ids: &[String]) -> io::Result<Entry> {
-        let name = account::user_name(user);
-        self.append(&json!({
-            "at": now.rfc3339(), "uid": user, "user": name, "act": act.name(), "asked": ids.len(), "ids": ids,
-        }))?;
-        Ok(Entry { user, name, act })
+    pub(super) fn begin(&self, now: Timestamp, who: &Who, act: Act, ids: &[String]) -> io::Result<Entry> {
+        let who = named(who);
+        self.append(now, &who, json!({ "act": act.name(), "asked": ids.len(), "ids": ids }))?;
+        Ok(Entry { who, act })
     }
 
     /// What came of it.
     pub(super) fn end(&self, now: Timestamp, entry: &Entry, acted: &Acted) {
-        let line = json!({
-            "at": now.rfc3339(), "uid": entry.user, "user": entry.name, "act": entry.act.name(),
-            "done": acted.done.len(), "failed": acted.failed, "ids": acted.done,
+        let what = json!({
+            "act": entry.act.name(), "done": acted.done.len(), "failed": acted.failed, "ids": acted.done,
         });
-        if let Err(error) = self.append(&line) {
+        if let Err(error) = self.append(now, &entry.who, what) {
             error!(path = %self.path.display(), %error, "the outcome of an operator's act is not in the audit log");
         }
     }
@@ -62,13 +59,18 @@ impl Audit {
     ///
     /// # Errors
     /// Where it cannot be written down; then it is not to be done.
-    pub(super) fn note(&self, now: Timestamp, user: u32, what: &impl Serialize) -> io::Result<()> {
-        let name = account::user_name(user);
-        self.append(&json!({ "at": now.rfc3339(), "uid": user, "user": name, "storms": what }))
+    pub(super) fn note(&self, now: Timestamp, who: &Who, what: &impl Serialize) -> io::Result<()> {
+        self.append(now, &named(who), json!({ "storms": what }))
     }
 
     /// In one write, so that lines of two processes never mix; on the disk before this returns.
-    fn append(&self, line: &serde_json::Value) -> io::Result<()> {
+    fn append(&self, now: Timestamp, who: &Value, what: Value) -> io::Result<()> {
+        let mut line = json!({ "at": now.rfc3339() });
+        for part in [who.clone(), what] {
+            if let (Value::Object(line), Value::Object(part)) = (&mut line, part) {
+                line.extend(part);
+            }
+        }
         let mut file = OpenOptions::new()
             .append(true)
             .create(true)
@@ -77,5 +79,12 @@ impl Audit {
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))?;
         file.write_all(format!("{line}\n").as_bytes())?;
         file.sync_data()
+    }
+}
+
+/// As the log says it.
+fn named(who: &Who) -> Value {
+    match who {
+        Who::User(user) => json!({ "uid": user, "user": account::user_name(*user) }),
     }
 }

@@ -15,7 +15,7 @@ use super::takeover::{self, Claim, Link, Message};
 use super::workers::Workers;
 use super::{Daemon, StartError, site};
 use crate::account;
-use crate::admin::server::{self, Allowed};
+use crate::admin::http::{self, Allowed};
 use crate::config::Config;
 use crate::directory::Outcome;
 
@@ -292,10 +292,7 @@ impl Daemon {
         };
         let listener = tokio::net::UnixListener::from_std(listener)
             .map_err(|source| StartError::System { what: "cannot watch the admin socket", source })?;
-        let daemon = Arc::clone(self);
-        tokio::spawn(server::serve(listener, allowed, move |request, peer| {
-            Arc::clone(&daemon).answer(request, peer)
-        }));
+        tokio::spawn(http::serve(listener, allowed, http::router(Arc::clone(self))));
         Ok(())
     }
 

@@ -1,0 +1,92 @@
+//! What the HTTP side needs of a daemon. It knows no other side of it.
+
+use std::fmt;
+
+use super::api::{Act, Acted, ByHand, Decision, Lists, Quarantine, Selection, Status, Storms};
+
+/// A running daemon. Its answers may take a moment and may read or write files: none is called where it would keep
+/// the runtime waiting.
+pub trait Backend: Send + Sync + 'static {
+    /// How is it?
+    fn status(&self) -> Status;
+
+    /// Which lists does it know?
+    fn lists(&self) -> Lists;
+
+    /// Which storms and suspicions are there?
+    fn storms(&self) -> Storms;
+
+    /// Which messages are held?
+    ///
+    /// # Errors
+    /// A selection that makes no sense.
+    fn quarantine(&self, select: &Selection) -> Result<Quarantine, Refusal>;
+
+    /// Releases or returns held messages, and writes down who did.
+    ///
+    /// # Errors
+    /// Nothing was done: it cannot be written down.
+    fn act(&self, act: Act, ids: &[String], who: &Who) -> Result<Acted, Refusal>;
+
+    /// Ends a storm, closes a list, and writes down who did.
+    ///
+    /// # Errors
+    /// Nothing was done: there is no such list or storm, or it cannot be written down.
+    fn decide(&self, decision: &Decision, who: &Who) -> Result<ByHand, Refusal>;
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// On the unix socket: a user of this machine, as the kernel says.
+    User(u32),
+}
+
+/// For the log of the daemon.
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(user) => write!(f, "user {user}"),
+        }
+    }
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Whose fault it is.
+    pub fault: Fault,
+    /// For programs: a word that stays the same.
+    pub code: &'static str,
+    /// For a person.
+    pub message: String,
+}
+
+/// Whose fault a refusal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The request makes no sense.
+    Request,
+    /// It is about something that is not there.
+    Absent,
+    /// becalm itself cannot.
+    Ours,
+}
+
+impl Refusal {
+    /// A request that makes no sense.
+    pub fn request(code: &'static str, message: impl Into<String>) -> Self {
+        Self { fault: Fault::Request, code, message: message.into() }
+    }
+
+    /// A request about something that is not there.
+    pub fn absent(code: &'static str, message: impl Into<String>) -> Self {
+        Self { fault: Fault::Absent, code, message: message.into() }
+    }
+
+    /// Something that becalm cannot do.
+    pub fn ours(code: &'static str, message: impl Into<String>) -> Self {
+        Self { fault: Fault::Ours, code, message: message.into() }
+    }
+}
