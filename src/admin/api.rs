@@ -478,6 +478,12 @@ pub struct OpenList {
     pub copies_held: u64,
     /// Messages passed.
     pub delivered: u64,
+    /// Their copies.
+    #[serde(default)]
+    pub copies_delivered: u64,
+    /// What is done with its mail; `observe` too where the list is never held.
+    #[serde(default)]
+    pub mode: String,
 }
 
 /// A storm.
@@ -538,6 +544,12 @@ pub struct Quarantine {
     /// Where there are more: `after` for the next request.
     #[serde(default)]
     pub next: Option<String>,
+    /// How many fit, those of other pages included.
+    #[serde(default)]
+    pub total: u64,
+    /// The copies that all of them stand for.
+    #[serde(default)]
+    pub copies: u64,
 }
 
 /// What was done. What is in neither list was not come to: ask again.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::api::{Act, Acted, ByHand, Decision, Lists, Quarantine, Selection, Status, Storms};
+use super::api::{
+    Act, Acted, ByHand, Decision, Lists, Nears, Quarantine, Selection, Status, Storms, Timeline,
+};
 
 /// A running daemon. Its answers may take a moment and may read or write files: none is called where it would keep
 /// the runtime waiting.
@@ -15,6 +17,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Which storms and suspicions are there?
     fn storms(&self) -> Storms;
+
+    /// What is near a storm, and none?
+    fn near(&self) -> Nears;
+
+    /// What were the last hours like?
+    fn timeline(&self) -> Timeline;
 
     /// Which messages are held?
     ///

@@ -49,7 +49,7 @@ use crate::journal::record::{self, Judged, Known, Record};
 use crate::mail::AddressBuf;
 use crate::storm::detector::Detector;
 use crate::storm::limits::{Exceeded, RateError};
-use crate::storm::policy::Policy;
+use crate::storm::policy::{Mode, Policy};
 use crate::storm::state::{Phase, StormFigures};
 use crate::time::Timestamp;
 use crate::window::{AuthorTag, Cache, CacheStats, Entry, Recent, SetStats, Table, TableStats};
@@ -209,6 +209,10 @@ pub struct OpenStorm {
     pub phase: Phase,
     /// The storm's name; none while cooling.
     pub storm: Option<String>,
+    /// What is done with its mail.
+    pub mode: Mode,
+    /// It is never held, whatever the mode.
+    pub never_hold: bool,
     /// Until when an operator wants it closed at least.
     pub closed_until: Option<Timestamp>,
     /// The last post that was stopped.
@@ -397,6 +401,8 @@ impl Engine {
                     members: list.members,
                     phase,
                     storm: storm_name(&list, now),
+                    mode: list.policy.mode,
+                    never_hold: list.policy.never_hold,
                     closed_until: Self::closed_by_hand(&list, now),
                     last_attempt: list.state.last_attempt(),
                     figures: list.state.figures(),

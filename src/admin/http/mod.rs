@@ -3,6 +3,7 @@
 //! A new route is one more [`Route`] in the `routes()` of its module, and that module's line in [`all`]: what is
 //! declared there is checked before the handler runs, and is what the reference says.
 
+mod dashboard;
 mod fail;
 mod operators;
 mod route;
@@ -40,6 +41,7 @@ pub fn router(daemon: Arc<impl Backend>) -> Router {
     let app = App { daemon, reads: Semaphore::new(MAX_READS), acts: Semaphore::new(MAX_ACTS) };
     let router = all().into_iter().fold(Router::new(), |router, route| route.add_to(router));
     router
+        .merge(dashboard::routes())
         .fallback(fail::no_such_path)
         .method_not_allowed_fallback(fail::no_such_method)
         .with_state(Arc::new(app))
