@@ -4,21 +4,17 @@
 //! and scripts have the hash of all of them in their path and may be kept for ever; the page names them, and is asked
 //! for anew each time.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use sha2::{Digest, Sha256};
 
-use super::App;
 use super::fail::{Failed, no_such_path};
-
-/// Nothing but what this daemon serves: no script or style within the page, no other site, no frame.
-pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+use super::guard::Access;
+use super::route::Route;
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
@@ -59,8 +55,17 @@ static SERVED: LazyLock<Page> = LazyLock::new(|| {
     Page { text, tag, version }
 });
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/", get(page)).route("/assets/{version}/{name}", get(asset))
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::raw(Access::Open, "/", "The dashboard: a page for browsers.", "text/html", get(page)),
+        Route::raw(
+            Access::Open,
+            "/assets/{version}/{name}",
+            "Its style and scripts.",
+            "text/css, text/javascript",
+            get(asset),
+        ),
+    ]
 }
 
 async fn page(headers: HeaderMap) -> Response {
@@ -70,9 +75,6 @@ async fn page(headers: HeaderMap) -> Response {
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CACHE_CONTROL, "no-cache"),
         (header::ETAG, page.tag.as_str()),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
     ];
     if known {
         return (StatusCode::NOT_MODIFIED, about).into_response();
@@ -83,11 +85,8 @@ async fn page(headers: HeaderMap) -> Response {
 async fn asset(Path((version, name)): Path<(String, String)>, uri: Uri) -> Result<Response, Failed> {
     let found = ASSETS.iter().find(|(known, ..)| *known == name && version == SERVED.version);
     let Some((_, kind, content)) = found else { return Err(no_such_path(uri).await) };
-    let about = [
-        (header::CONTENT_TYPE, *kind),
-        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
+    let about =
+        [(header::CONTENT_TYPE, *kind), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
     Ok((about, *content).into_response())
 }
 
