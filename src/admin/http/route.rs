@@ -76,7 +76,7 @@ impl Route {
             };
             app.compute_text(&app.reads, answer).await
         });
-        let (takes, answers) = (name::<Nothing>(), "text");
+        let (takes, answers) = (name::<Nothing>(), "text/plain");
         Self { path, method: "GET", access: Access::Read, about, takes, answers, has_query: false, handler }
     }
 
