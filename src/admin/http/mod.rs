@@ -4,7 +4,7 @@
 //! serve: places, time limits ─▶ guard: Host ─▶ routing ─▶ guard: token, origin, type ─▶ handler ─▶ guard: headers
 //! ```
 //!
-//! A new route is one more [`Route`] in the `routes()` of its module, and that module's line in [`all`]: what is
+//! A new route is one more `Route` in the `routes()` of its module, and that module's line in `all`: what is
 //! declared there is checked before the handler runs, and is what the reference (`docs/api.md`) says.
 
 mod dashboard;
