@@ -53,6 +53,7 @@
 
 mod account;
 pub mod admin;
+pub mod alert;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -9,6 +9,7 @@
 //!
 //! Nobody below the daemon reads this: modules define their own settings, and this one fills them.
 
+mod alerts;
 mod default;
 mod diagnostic;
 mod file;
@@ -30,6 +31,7 @@ pub use self::default::DEFAULT_TEXT;
 pub use self::diagnostic::{Diagnostic, Report, Severity, did_you_mean, line_column};
 pub use self::policies::Policies;
 pub use self::value::{parse_duration, show_duration};
+use crate::alert::settings::{AlertSettings, MailSettings, Means, NoticeSettings, Way};
 use crate::directory::settings::DirectorySettings;
 use crate::journal::settings::JournalSettings;
 use crate::mail::address::AddressRules;
@@ -72,6 +74,10 @@ pub struct Config {
     pub state: State,
     /// The memory that outlives a restart.
     pub journal: JournalSettings,
+    /// Who is told what becalm sees.
+    pub alerts: AlertSettings,
+    /// What the authors of held mail are told.
+    pub notice: NoticeSettings,
 }
 
 /// Where and how Postfix is served.
@@ -344,6 +350,25 @@ impl Config {
     /// cannot be read, or has a mistake there.
     pub fn whereabouts(path: &Path) -> Option<(Admin, State)> {
         file::whereabouts(&read_bounded(path).ok()?)
+    }
+
+    /// The way by mail that notices take, and how mail is handed in there: the first.
+    pub fn mail_way(&self) -> Option<(&Way, &MailSettings)> {
+        self.alerts.ways.iter().find_map(|way| match &way.means {
+            Means::Mail(mail) => Some((way, mail)),
+            Means::Webhook { .. } | Means::Command { .. } => None,
+        })
+    }
+
+    /// The domains whose people get notices: those that are set, or those of the site.
+    pub fn notice_domains(&self) -> Vec<String> {
+        if !self.notice.domains.is_empty() {
+            return self.notice.domains.clone();
+        }
+        let mut domains = self.addresses.local_domains.clone();
+        domains.extend(Some(self.addresses.myorigin.clone()).filter(|domain| !domain.is_empty()));
+        domains.dedup();
+        domains
     }
 
     /// True where some list's mail may be held, refused or dropped.

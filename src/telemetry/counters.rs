@@ -10,6 +10,7 @@ macro_rules! counters {
 
         /// The counts at one moment.
         #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[serde(default)]
         pub struct Counts { $($(#[$doc])* pub $name: u64),+ }
 
         impl Counters {
@@ -34,6 +35,8 @@ counters! {
     watched,
     /// Watched messages that were aborted before their end: somebody else refused them, or the peer left.
     watched_unfinished,
+    /// Watched messages that becalm itself had sent: they passed without being judged.
+    own,
     /// Watched messages that passed untouched.
     passed,
     /// Watched messages that would have been stopped, had their list been enforced.
