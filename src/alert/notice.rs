@@ -18,8 +18,18 @@ const ONE: u64 = 60_000;
 
 /// Local parts that nobody reads, or that answer by themselves.
 const NOBODY: [&str; 12] = [
-    "mailer-daemon", "postmaster", "root", "daemon", "nobody", "noreply", "no-reply", "donotreply", "do-not-reply",
-    "listserv", "majordomo", "mdaemon",
+    "mailer-daemon",
+    "postmaster",
+    "root",
+    "daemon",
+    "nobody",
+    "noreply",
+    "no-reply",
+    "donotreply",
+    "do-not-reply",
+    "listserv",
+    "majordomo",
+    "mdaemon",
 ];
 
 /// A message that was put on hold in a storm.
@@ -91,7 +101,10 @@ impl Notices {
     /// A message was held. `author`: a keyed hash of its sender; `is_list`: is an address a list?
     pub fn consider(&mut self, candidate: &Candidate, author: u64, is_list: impl Fn(&str) -> bool) {
         let settings = &self.settings;
-        if !settings.enabled || !may_be_told(&candidate.sender, &settings.domains) || is_list(&candidate.sender) {
+        if !settings.enabled
+            || !may_be_told(&candidate.sender, &settings.domains)
+            || is_list(&candidate.sender)
+        {
             return;
         }
         if self.told.0.get(&candidate.storm).is_some_and(|told| told.contains(&author)) {
@@ -148,7 +161,9 @@ impl Notices {
 /// Is somebody there who would read it, in one of these domains?
 fn may_be_told(sender: &str, domains: &[String]) -> bool {
     let Some((local, domain)) = sender.rsplit_once('@') else { return false };
-    let plain = sender.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b',' | b';' | b'"'));
+    let plain = sender
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b',' | b';' | b'"'));
     let local = local.to_ascii_lowercase();
     let program = NOBODY.contains(&local.as_str())
         || local.starts_with("owner-")
@@ -182,7 +197,12 @@ mod tests {
     use super::*;
 
     fn settings() -> NoticeSettings {
-        NoticeSettings { enabled: true, domains: vec!["example.org".to_owned()], per_minute: 2, ..NoticeSettings::default() }
+        NoticeSettings {
+            enabled: true,
+            domains: vec!["example.org".to_owned()],
+            per_minute: 2,
+            ..NoticeSettings::default()
+        }
     }
 
     fn candidate(sender: &str, storm: &str) -> Candidate {
@@ -212,7 +232,11 @@ mod tests {
         }
         let notice = notices.next(at(0)).expect("one");
         assert_eq!(notice.to, "p@example.org");
-        assert!(notice.text.contains("since 2016-11-14 08:30 UTC") && notice.text.contains("840000"), "{}", notice.text);
+        assert!(
+            notice.text.contains("since 2016-11-14 08:30 UTC") && notice.text.contains("840000"),
+            "{}",
+            notice.text
+        );
         assert_eq!(notice.subject, "Your message to all@example.org is on hold");
         assert_eq!(notices.next(at(1)), None);
         notices.consider(&candidate("p@example.org", "20161115T083012Z-3f2a"), 1, |_| false);
@@ -228,8 +252,16 @@ mod tests {
     #[test]
     fn nobody_is_told_who_does_not_read_it() {
         for sender in [
-            "", "p", "@example.org", "p@elsewhere.example", "MAILER-DAEMON@example.org", "no-reply@example.org",
-            "all-bounces@example.org", "list-bounces+p=example.com@example.org", "a b@example.org", "p@sub.example.org",
+            "",
+            "p",
+            "@example.org",
+            "p@elsewhere.example",
+            "MAILER-DAEMON@example.org",
+            "no-reply@example.org",
+            "all-bounces@example.org",
+            "list-bounces+p=example.com@example.org",
+            "a b@example.org",
+            "p@sub.example.org",
         ] {
             let mut notices = notices();
             notices.consider(&candidate(sender, STORM), 1, |_| false);

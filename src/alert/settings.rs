@@ -40,7 +40,8 @@ impl Way {
     pub fn takes(&self, event: Kind, recovers: Option<Kind>) -> bool {
         let Some(events) = &self.events else { return true };
         event == Kind::Test
-            || (events.contains(&event) && recovers.is_none_or(|of| events.contains(&of) || events.len() == 1))
+            || (events.contains(&event)
+                && recovers.is_none_or(|of| events.contains(&of) || events.len() == 1))
     }
 }
 

@@ -53,7 +53,8 @@ pub(super) fn ways(notes: &Notes, value: Option<&Value<'_>>) -> Vec<Way> {
     let mut names = BTreeSet::new();
     for (index, entry) in entries.iter().enumerate() {
         if index >= MOST_WAYS {
-            let found = Diagnostic::error(entry.span(), format!("there are {} ways of alerts", entries.len()));
+            let found =
+                Diagnostic::error(entry.span(), format!("there are {} ways of alerts", entries.len()));
             notes.push(found.help(format!("allowed: {MOST_WAYS}; a command can tell many")));
             break;
         }
@@ -138,7 +139,10 @@ fn url(text: &str) -> Result<String, Problem> {
     };
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if host.contains('@') {
-        return Err(Problem::new("a name or a password in a URL", "put a token into a file, and name it in `token_file`"));
+        return Err(Problem::new(
+            "a name or a password in a URL",
+            "put a token into a file, and name it in `token_file`",
+        ));
     }
     let fits = text.len() <= MAX_ARGUMENT && text.bytes().all(|byte| byte.is_ascii_graphic());
     if host.is_empty() || host.starts_with(':') || !fits {
@@ -156,20 +160,26 @@ fn leaves_in_the_clear(url: &str) -> bool {
 
 fn is_this_machine(host: &str) -> bool {
     let bare = host.trim_matches(['[', ']']);
-    bare.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok_and(|host| host.is_loopback())
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|host| host.is_loopback())
 }
 
 fn command(section: &mut Section<'_, '_>) -> Option<Means> {
     let given = section.has("command");
     let argv = section.texts("command", "a program's absolute path, and its arguments", |text| {
         let fits = text.len() <= MAX_ARGUMENT && !text.contains('\0');
-        let refusal = || Problem::new("an argument that no program can be given", "at most 4,096 bytes, without NUL");
+        let refusal =
+            || Problem::new("an argument that no program can be given", "at most 4,096 bytes, without NUL");
         fits.then(|| text.to_owned()).ok_or_else(refusal)
     });
     let program = argv.as_ref().and_then(|argv| argv.first());
     match program {
-        _ if !given => section.error("command", "a command without `command`", "add `command = [\"/path/to/program\"]`"),
-        None => section.error("command", "`command` is empty", "begin it with the absolute path of a program"),
+        _ if !given => {
+            section.error("command", "a command without `command`", "add `command = [\"/path/to/program\"]`")
+        }
+        None => {
+            section.error("command", "`command` is empty", "begin it with the absolute path of a program")
+        }
         Some(program) if !program.starts_with('/') => section.error(
             "command",
             format!("`{program}` is not an absolute path"),
@@ -207,7 +217,11 @@ fn mail(section: &mut Section<'_, '_>) -> Option<Means> {
     if let Some(to) = &to
         && !(1..=16).contains(&to.len())
     {
-        section.error("to", format!("`to`: {} recipients", to.len()), "allowed: 1 to 16; write to a list instead");
+        section.error(
+            "to",
+            format!("`to`: {} recipients", to.len()),
+            "allowed: 1 to 16; write to a list instead",
+        );
     }
     let usual = if tls == Tls::Tls { 465 } else { 587 };
     Some(Means::Mail(MailSettings {
@@ -227,7 +241,10 @@ fn host(text: &str) -> Result<String, Problem> {
         return Ok(bare.to_owned());
     }
     value::domain(text).map_err(|_| {
-        Problem::new(format!("`{text}` is not the name of a host"), "write its name or address; the port is `port`")
+        Problem::new(
+            format!("`{text}` is not the name of a host"),
+            "write its name or address; the port is `port`",
+        )
     })
 }
 
@@ -323,7 +340,9 @@ mod tests {
         assert_eq!(names, ["webhook-1", "mail-2", "page"]);
         let (way, mail) = config.mail_way().unwrap();
         assert_eq!((mail.host.as_str(), mail.port, mail.tls), ("localhost", 587, Tls::Starttls));
-        assert!(way.takes(Kind::Held, None) && !way.takes(Kind::Degraded, None) && way.takes(Kind::Test, None));
+        assert!(
+            way.takes(Kind::Held, None) && !way.takes(Kind::Degraded, None) && way.takes(Kind::Test, None)
+        );
     }
 
     #[test]
@@ -334,7 +353,10 @@ mod tests {
             ("[[alert]]\nway = 'webhook'", "a webhook without `url`"),
             ("[[alert]]\nway = 'webhook'\nurl = 'chat.example'", "not a URL of http://"),
             ("[[alert]]\nway = 'webhook'\nurl = 'https://u:p@chat.example/'", "token_file"),
-            ("[[alert]]\nway = 'webhook'\nurl = 'https://x/'\nhost = 'y'", "unknown setting `host` in `alert`"),
+            (
+                "[[alert]]\nway = 'webhook'\nurl = 'https://x/'\nhost = 'y'",
+                "unknown setting `host` in `alert`",
+            ),
             ("[[alert]]\nway = 'command'\ncommand = ['page']", "not an absolute path"),
             ("[[alert]]\nway = 'command'\ncommand = []", "`command` is empty"),
             ("[[alert]]\nway = 'mail'\nto = ['a@b']", "mail without `from`"),
@@ -342,7 +364,10 @@ mod tests {
             ("[[alert]]\nway = 'mail'\nfrom = 'a@b'\nto = ['x']", "not a whole address"),
             ("[[alert]]\nway = 'mail'\nfrom = 'a@b'\nto = ['a@b']\nhost = 'mx:25'", "not the name of a host"),
             ("[[alert]]\nway = 'mail'\nfrom = 'a@b'\nto = ['a@b']\nuser = 'x'", "go together"),
-            ("[[alert]]\nway = 'command'\ncommand = ['/a']\nevents = ['storm_start']", "did you mean \"storm_started\"?"),
+            (
+                "[[alert]]\nway = 'command'\ncommand = ['/a']\nevents = ['storm_start']",
+                "did you mean \"storm_started\"?",
+            ),
             ("[[alert]]\nway = 'command'\ncommand = ['/a']\nevents = []", "names none"),
             (
                 "[[alert]]\nname = 'a'\nway = 'command'\ncommand = ['/a']\n[[alert]]\nname = 'a'\nway = 'command'\ncommand = ['/a']",

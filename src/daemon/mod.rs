@@ -4,6 +4,7 @@
 //! thread) reloads, refreshes the directory, lets time pass for storms, answers the admin socket, and ends it
 //! all.
 
+mod alerts;
 mod answer;
 mod audit;
 pub mod background;
@@ -13,6 +14,7 @@ mod drain;
 mod keeper;
 pub mod listen;
 mod memory;
+mod own_mail;
 pub mod shared;
 pub mod site;
 mod storms;
@@ -28,9 +30,9 @@ use crate::clock::Clock;
 use crate::config::{Config, Report};
 use crate::directory::Directory;
 use crate::engine::Engine;
-use crate::quarantine::mark::Marker;
 use crate::storm::limits::RateError;
 use crate::time::Timestamp;
+use alerts::Alerts;
 use audit::Audit;
 use keeper::Keeper;
 use listen::{ListenError, Listener, Sockets};
@@ -78,6 +80,7 @@ pub struct Daemon {
     before: Mutex<Option<Link>>,
     standing: Mutex<Standing>,
     keeper: Arc<Keeper>,
+    alerts: Arc<Alerts>,
     audit: Audit,
     /// Locked only by the supervisor, for as long as sources are read.
     directory: Mutex<Directory>,
@@ -133,7 +136,7 @@ impl Daemon {
         )?;
         let observe_flag = site::observe_flag(&config);
         engine.set_observing(observe_flag.exists());
-        let marker = Marker::new(&key, &config.state.node);
+        let marker = site::marker(&config, &key);
         // Everything that can be wrong with the configuration has been seen; from here on the other one waits.
         let mut taken = claim(&config, engine.key_check())?;
         // What was known comes first: nobody is judged, and nobody connects, before it is there.
@@ -152,8 +155,10 @@ impl Daemon {
         let link = taken.map(|taken| taken.link(&shared)).transpose();
         let link = link
             .map_err(|source| StartError::System { what: "cannot listen to the running becalm", source })?;
+        let keeper = Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone()));
         let daemon = Self {
-            keeper: Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone())),
+            alerts: Arc::new(Alerts::new(Arc::clone(&shared), Arc::clone(&keeper), &config, &key)),
+            keeper,
             audit: Audit::new(&config.state.directory),
             shared,
             listening: listeners.iter().map(|listener| listener.name().to_owned()).collect(),

@@ -38,6 +38,8 @@ impl Daemon {
             if !takes_over {
                 daemon.open_admin_socket(false)?;
             }
+            // Before anything can happen.
+            daemon.alerts.listen(&daemon.standing().config);
             let mut workers = vec![daemon.start_workers(&listeners)?];
             if let Some(before) = before
                 && let Err(error) = daemon.kin.confirm(before).await
@@ -57,6 +59,7 @@ impl Daemon {
             let mut claims = daemon.open_takeover_socket();
             // One keeper at a time: the one before has stopped its own.
             daemon.start_keeper()?;
+            daemon.alerts.start().map_err(system("cannot start the thread of alerts"))?;
             ready(&daemon);
             notify(sd_notify::NotifyState::Ready);
             let after = loop {
@@ -238,6 +241,7 @@ impl Daemon {
         // The history of lists that are new begins now.
         self.shared.memory.checkpoint_soon();
         self.keeper.set(new.quarantine.clone());
+        self.alerts.set(&new);
         self.standing().config = new;
         Ok(())
     }

@@ -219,7 +219,12 @@ impl Watch {
                 );
                 alert = alert.says(&title, &more);
                 alert.members = Some(*members);
-                Some(Alert { storm: Some(storm.clone()), list: list.clone(), enforced: Some(enforced), ..alert })
+                Some(Alert {
+                    storm: Some(storm.clone()),
+                    list: list.clone(),
+                    enforced: Some(enforced),
+                    ..alert
+                })
             }
             Event::StormEnded { storm, list, held, copies_held, delivered, since, at } => {
                 self.changed |= self.storms.remove(storm).is_some();
@@ -270,7 +275,15 @@ impl Watch {
         }
         let full = Look::of(facts.full.is_some());
         let what = words::full(facts.full);
-        alerts.extend(self.condition(&mut seen, "held/full".to_owned(), full, Duration::ZERO, now, what, facts.held));
+        alerts.extend(self.condition(
+            &mut seen,
+            "held/full".to_owned(),
+            full,
+            Duration::ZERO,
+            now,
+            what,
+            facts.held,
+        ));
         for (name, why) in &facts.sources {
             let look = Look::of(why.is_some());
             let what = words::stale(name, why.as_deref());

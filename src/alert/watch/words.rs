@@ -44,7 +44,10 @@ pub(super) fn half(room: &Room) -> Condition {
         severity: Severity::Warning,
         about: room.limit.to_owned(),
         title,
-        more: format!("{}. At the limit, new storm mail is refused (4xx); at the greatest age it is returned.\nbecalm quarantine list", room.detail),
+        more: format!(
+            "{}. At the limit, new storm mail is refused (4xx); at the greatest age it is returned.\nbecalm quarantine list",
+            room.detail
+        ),
         good,
     }
 }
@@ -56,7 +59,9 @@ pub(super) fn full(limit: Option<&str>) -> Condition {
         severity: Severity::Critical,
         about: limit.to_owned(),
         title: format!("nothing more can be held ({limit})"),
-        more: "New storm mail is refused for now (4xx) until room is made: becalm quarantine release, return.".to_owned(),
+        more:
+            "New storm mail is refused for now (4xx) until room is made: becalm quarantine release, return."
+                .to_owned(),
         good: "mail can be held again".to_owned(),
     }
 }
@@ -67,7 +72,10 @@ pub(super) fn stale(source: &str, why: Option<&str>) -> Condition {
         severity: Severity::Warning,
         about: source.to_owned(),
         title: format!("the directory is stale: {source}"),
-        more: format!("{}. What was read before stays in force: new lists and members are not known.", why.unwrap_or_default()),
+        more: format!(
+            "{}. What was read before stays in force: new lists and members are not known.",
+            why.unwrap_or_default()
+        ),
         good: format!("the directory is up to date again: {source}"),
     }
 }
@@ -78,7 +86,10 @@ pub(super) fn journal(why: Option<&str>) -> Condition {
         severity: Severity::Warning,
         about: "journal".to_owned(),
         title: "the journal is degraded".to_owned(),
-        more: format!("{}. Mail is judged as ever; what is learnt meanwhile may be lost at a restart.", why.unwrap_or_default()),
+        more: format!(
+            "{}. Mail is judged as ever; what is learnt meanwhile may be lost at a restart.",
+            why.unwrap_or_default()
+        ),
         good: "the journal is whole again".to_owned(),
     }
 }
@@ -89,7 +100,10 @@ pub(super) fn helper(socket: &str, why: Option<&str>) -> Condition {
         severity: Severity::Warning,
         about: socket.to_owned(),
         title: "the helper is down".to_owned(),
-        more: format!("{}. Held mail stays on hold: suspicions are not released, and operators cannot act.\nsystemctl status becalm-helper.socket", why.unwrap_or_default()),
+        more: format!(
+            "{}. Held mail stays on hold: suspicions are not released, and operators cannot act.\nsystemctl status becalm-helper.socket",
+            why.unwrap_or_default()
+        ),
         good: "the helper is back".to_owned(),
     }
 }

@@ -52,7 +52,8 @@ pub(super) fn run(argv: &[String], alert: &Alert, timeout: Duration) -> Result<(
         // What it starts goes with it.
         .process_group(0);
     let mut child = command.spawn().map_err(|error| {
-        let help = "see the path in `command`, that becalm's user may run it, and becalm's confinement (systemd)";
+        let help =
+            "see the path in `command`, that becalm's user may run it, and becalm's confinement (systemd)";
         Failure::Never(format!("`{program}` cannot be started: {error}; {help}"))
     })?;
     let group = Pid::from_child(&child);

@@ -13,8 +13,9 @@ use crate::alert::settings::{MailSettings, Tls};
 
 pub(super) fn send(settings: &MailSettings, letter: &Letter, timeout: Duration) -> Result<(), Failure> {
     let parameters = || {
-        TlsParameters::new(settings.host.clone())
-            .map_err(|error| Failure::Later(format!("TLS cannot be begun: {error}; is ca-certificates installed?")))
+        TlsParameters::new(settings.host.clone()).map_err(|error| {
+            Failure::Later(format!("TLS cannot be begun: {error}; is ca-certificates installed?"))
+        })
     };
     let tls = match settings.tls {
         Tls::None => LettreTls::None,
@@ -37,7 +38,8 @@ fn sort(settings: &MailSettings, error: &lettre::transport::smtp::Error) -> Fail
     use std::error::Error as _;
     let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
     let said = error.to_string();
-    let said = if cause.is_empty() || said.contains(cause.trim_start_matches(": ")) { said } else { said + &cause };
+    let said =
+        if cause.is_empty() || said.contains(cause.trim_start_matches(": ")) { said } else { said + &cause };
     let server = format!("{}:{}: {}", settings.host, settings.port, printable(&said, 300));
     if error.is_permanent() {
         let help = match error.status().map(|code| code.to_string()).as_deref() {

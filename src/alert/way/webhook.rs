@@ -43,12 +43,16 @@ pub(super) fn post(
     let answer = response.body_mut().with_config().limit(MAX_ANSWER).read_to_string().unwrap_or_default();
     let answer = format!("HTTP {status}: {}", printable(&answer, 200));
     Err(match status {
-        300..=399 => Failure::Never(format!("{answer}; redirects are not followed: name the place itself in `url`")),
+        300..=399 => {
+            Failure::Never(format!("{answer}; redirects are not followed: name the place itself in `url`"))
+        }
         401 | 403 => Failure::Never(format!("{answer}; see `token_file` and the receiver's permissions")),
         404 | 405 | 410 => Failure::Never(format!("{answer}; is `url` the receiver's?")),
         // Request Timeout, Too Early, Too Many Requests.
         408 | 425 | 429 | 500.. => Failure::Later(answer),
-        400 => Failure::Never(format!("{answer}; a receiver that takes nothing but text wants `body = \"text\"`")),
+        400 => Failure::Never(format!(
+            "{answer}; a receiver that takes nothing but text wants `body = \"text\"`"
+        )),
         _ => Failure::Never(answer),
     })
 }
@@ -70,7 +74,9 @@ fn agent(url: &str, timeout: Duration) -> Result<Agent, Failure> {
         if certificates.is_empty() {
             let why = found.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
             let remedy = "install the package ca-certificates, or name a file in SSL_CERT_FILE";
-            return Err(Failure::Later(format!("this machine has no certificate authorities{why}; {remedy}")));
+            return Err(Failure::Later(format!(
+                "this machine has no certificate authorities{why}; {remedy}"
+            )));
         }
         let tls = TlsConfig::builder().root_certs(RootCerts::from(certificates)).build();
         config = config.tls_config(tls);
@@ -81,8 +87,12 @@ fn agent(url: &str, timeout: Duration) -> Result<Agent, Failure> {
 fn sort(error: &ureq::Error) -> Failure {
     match error {
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::Never(format!("{error}; mend `url`")),
-        ureq::Error::HostNotFound => Failure::Later(format!("{error}; see the host's name in `url`, and DNS")),
-        ureq::Error::Timeout(_) => Failure::Later(format!("{error}; see `timeout`, and whether a firewall is in between")),
+        ureq::Error::HostNotFound => {
+            Failure::Later(format!("{error}; see the host's name in `url`, and DNS"))
+        }
+        ureq::Error::Timeout(_) => {
+            Failure::Later(format!("{error}; see `timeout`, and whether a firewall is in between"))
+        }
         _ => Failure::Later(error.to_string()),
     }
 }
