@@ -193,3 +193,52 @@ fn what(parcel: &Parcel) -> &'static str {
         Content::Notice(..) => "notice",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::settings::{Body, Means};
+    use crate::alert::{Alert, Kind, Severity};
+    use crate::time::Timestamp;
+
+    fn alert(number: usize) -> Parcel {
+        let alert = Alert::new(Kind::Held, Severity::Info, Timestamp::default(), "mx1", number.to_string());
+        Parcel { content: Content::Alert(Arc::new(alert)), to: None }
+    }
+
+    fn post(means: Means) -> Post {
+        let way = Way { name: "x".to_owned(), events: None, timeout: Duration::from_secs(20), means };
+        let stationery = Stationery { node: "mx1".to_owned(), marker: None };
+        Post::start(way, stationery, Clock::system()).unwrap()
+    }
+
+    #[test]
+    fn where_nobody_answers_the_oldest_go_and_nobody_waits() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        drop(listener);
+        let post = post(Means::Webhook { url, token_file: None, body: Body::Full });
+        for number in 0..350 {
+            post.push(alert(number));
+        }
+        assert_eq!(post.waiting(), MOST_WAITING);
+        let latest = post.inner.queue().parcels.back().map(|(_, parcel, _)| parcel.content.id().to_owned());
+        assert_eq!(latest.as_deref(), Some("349"));
+        assert_eq!(post.inner.queue().dropped, 250);
+        assert!(!post.close(Duration::from_secs(20)), "they are left");
+        assert!(post.inner.queue().gave_up, "long before the time is over");
+    }
+
+    #[test]
+    fn what_waits_is_delivered_before_the_end_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ids");
+        let script = format!("sleep 0.05; echo $BECALM_ID >> {}", file.display());
+        let argv = ["/bin/sh", "-c", &script].map(str::to_owned).to_vec();
+        let post = post(Means::Command { argv });
+        (0..10).for_each(|number| post.push(alert(number)));
+        assert!(post.close(Duration::from_secs(60)));
+        let ids = std::fs::read_to_string(file).unwrap();
+        assert_eq!(ids.lines().collect::<Vec<_>>().join(" "), "0 1 2 3 4 5 6 7 8 9");
+    }
+}

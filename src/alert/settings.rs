@@ -36,7 +36,7 @@ pub struct Way {
 }
 
 impl Way {
-    /// Does this event go this way? The end of something goes where its beginning went.
+    /// Does this event go this way? Of ends, those of the events that go this way; alone, `recovered` means all.
     pub fn takes(&self, event: Kind, recovers: Option<Kind>) -> bool {
         let Some(events) = &self.events else { return true };
         event == Kind::Test
