@@ -466,3 +466,104 @@ fn the_author_of_held_mail_gets_one_notice() {
     let to = submission.letters().into_iter().filter(|(to, _)| to == "someone@example.org").count();
     assert_eq!(to, 1);
 }
+
+/// Ten thousand messages, a handful of alerts; and a receiver that never answers delays none of them.
+#[test]
+fn a_storm_of_ten_thousand_messages_makes_a_handful_of_alerts() {
+    let receiver = Receiver::start(None, |_| 200);
+    // Takes connections, and that is all.
+    let hanging = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let becalm = Becalm::start(&storm_config(&format!(
+        "{}[[alert]]\nway = 'webhook'\nurl = 'http://{}/'\ntimeout = '5m'\n",
+        receiver.way("events = ['storm_started', 'storm_growing', 'storm_ended']"),
+        hanging.local_addr().unwrap()
+    )));
+    let load = std::process::Command::new(env!("CARGO_BIN_EXE_becalm"))
+        .args(["bench", "--mix", "storm", "--list", ALL, "-n", "10000", "--json", "--socket"])
+        .arg(becalm.milter())
+        .output()
+        .unwrap();
+    assert!(load.status.success(), "{}", String::from_utf8_lossy(&load.stderr));
+    wait_until("it is told how much it has grown", || {
+        receiver.got().into_iter().find(|got| got.body["held"].as_u64().is_some_and(|held| held >= 1_000))
+    });
+    becalm.command(&["storms", "end", ALL]);
+    let ended = receiver.wait_for("storm_ended");
+    assert!(ended.body["held"].as_u64().is_some_and(|held| held > 9_900), "{ended:?}");
+    let events: Vec<String> = receiver.got().iter().map(|got| got.body["event"].to_string()).collect();
+    assert!((3..=6).contains(&events.len()), "{events:?}");
+    assert_eq!(events.iter().filter(|event| event.contains("started")).count(), 1);
+}
+
+/// Certificates are checked against the machine's authorities, and nothing is said to whoever has none of these.
+#[test]
+fn mail_is_encrypted_or_not_sent() {
+    let folder = open_folder();
+    let openssl = |arguments: &str| {
+        let said = std::process::Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(folder.path())
+            .output()
+            .expect("openssl is there, since Debian's postfix needs it");
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    };
+    openssl(
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca -addext basicConstraints=critical,CA:TRUE",
+    );
+    openssl("req -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj /CN=localhost");
+    std::fs::write(folder.path().join("names"), "subjectAltName=DNS:localhost\n").unwrap();
+    openssl(
+        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out cert.pem -extfile names",
+    );
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let wrapped = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mailbox = Mailbox::new();
+    let postfix = start(
+        mailbox
+            .serve(becalm::postfix::Postfix::builder())
+            .set("smtpd_tls_cert_file", file("cert.pem"))
+            .set("smtpd_tls_key_file", file("key.pem"))
+            .set("smtpd_tls_security_level", "encrypt")
+            .service("tlsmgr unix - - n 1000? 1 tlsmgr")
+            .service(format!("127.0.0.1:{wrapped} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes")),
+    );
+    let way = |port: u16, tls: &str, host: &str| {
+        format!(
+            "[[alert]]\nway = 'mail'\nhost = '{host}'\nport = {port}\ntls = '{tls}'\nfrom = 'becalm@example.org'\n\
+             to = ['{OPS}']\ntimeout = '20s'\n"
+        )
+    };
+    let config = format!(
+        "state.directory = '{}'\n{}{}{}{}",
+        folder.path().display(),
+        way(postfix.port(), "starttls", "localhost"),
+        way(wrapped, "tls", "localhost"),
+        way(postfix.port(), "none", "localhost"),
+        way(postfix.port(), "starttls", "127.0.0.1"),
+    );
+    std::fs::write(folder.path().join("becalm.toml"), config).unwrap();
+    let test = |authorities: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_becalm"))
+            .args(["alert", "test", "--json", "--config", &file("becalm.toml")])
+            .env("SSL_CERT_FILE", authorities)
+            .output()
+            .unwrap();
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let results = json["results"].as_array().unwrap().clone();
+        results.iter().map(|result| result["error"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let [starttls, tls, none, other_name] = &test(&file("ca.pem"))[..] else { panic!("four ways") };
+    assert_eq!((starttls, tls), (&None, &None));
+    assert!(none.as_ref().is_some_and(|why| why.contains("STARTTLS")), "{none:?}");
+    assert!(
+        other_name.as_ref().is_some_and(|why| why.contains("certificate names `host`")),
+        "{other_name:?}"
+    );
+    assert_eq!(letters(&fates(&postfix), &mailbox).len(), 2);
+    // Nobody vouches for it.
+    openssl("req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.pem -days 2 -subj /CN=other");
+    let errors = test(&file("other.pem"));
+    assert!(errors.iter().all(Option::is_some), "{errors:?}");
+    assert!(errors[0].as_ref().is_some_and(|why| why.contains("update-ca-certificates")), "{errors:?}");
+    assert_eq!(letters(&fates(&postfix), &mailbox).len(), 2);
+}

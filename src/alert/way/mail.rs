@@ -51,8 +51,26 @@ fn sort(settings: &MailSettings, error: &lettre::transport::smtp::Error) -> Fail
     if error.is_transient() {
         return Failure::Later(server);
     }
-    if error.is_tls() || error.is_client() {
-        return Failure::Later(format!("{server}; see `tls`, and whether the certificate names `host`"));
+    if error.is_tls() || error.is_client() || is_disbelief(error) {
+        return Failure::Later(format!(
+            "{server}; see `tls`, whether the certificate names `host`, and whether its authority is among this machine's \
+             (update-ca-certificates)"
+        ));
     }
     Failure::Later(format!("{server}; is it `host` and `port` of a submission server?"))
+}
+
+/// Is it a certificate that is not believed? rustls says so in this kind of I/O error.
+fn is_disbelief(error: &lettre::transport::smtp::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

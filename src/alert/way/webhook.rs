@@ -93,6 +93,11 @@ fn sort(error: &ureq::Error) -> Failure {
         ureq::Error::Timeout(_) => {
             Failure::Later(format!("{error}; see `timeout`, and whether a firewall is in between"))
         }
+        // How rustls says that it does not believe a certificate.
+        ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => Failure::Later(format!(
+            "{error}; does the certificate name the host, and is its authority among this machine's \
+             (update-ca-certificates)?"
+        )),
         _ => Failure::Later(error.to_string()),
     }
 }
