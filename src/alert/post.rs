@@ -38,12 +38,14 @@ struct Inner {
 struct Queue {
     parcels: VecDeque<(u64, Parcel, Stopwatch)>,
     next: u64,
-    /// Dropped since somebody was told.
+    /// Dropped because too many waited, since the start.
     dropped: u64,
     busy: bool,
     closing: bool,
     /// The thread has ended with parcels left.
     gave_up: bool,
+    /// Why the last attempt failed, if it did.
+    failing: Option<String>,
 }
 
 impl Post {
@@ -91,6 +93,12 @@ impl Post {
         self.inner.queue().parcels.len()
     }
 
+    /// How many wait, how many were dropped, and why the last attempt failed, if it did.
+    pub fn state(&self) -> (usize, u64, Option<String>) {
+        let queue = self.inner.queue();
+        (queue.parcels.len(), queue.dropped, queue.failing.clone())
+    }
+
     /// Takes no more time than this for what still waits: one more attempt each, until one fails. True: nothing
     /// is left.
     pub fn close(&self, patience: Duration) -> bool {
@@ -124,6 +132,7 @@ impl Inner {
             let (name, id) = (way.name.as_str(), parcel.content.id());
             let mut queue = self.queue();
             queue.busy = false;
+            queue.failing = outcome.as_ref().err().map(|failure| failure.why().to_owned());
             let done = match outcome {
                 Ok(()) => {
                     info!(way = name, id, what = what(&parcel), "delivered");

@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 use super::keeper::Keeper;
 use super::shared::Shared;
 use super::site;
+use crate::admin::api::WayState;
 use crate::alert::notice::{Candidate, Notices, Told};
 use crate::alert::post::{MOST_WAITING, Post};
 use crate::alert::settings::Way;
@@ -164,6 +165,17 @@ impl Alerts {
         inner.notices.set(settings);
     }
 
+    /// How the ways are, for `becalm status`.
+    pub(super) fn state(&self) -> Vec<WayState> {
+        let inner = self.inner();
+        let posts = inner.posts.iter().chain(&inner.notice_post);
+        let state = |post: &Post| {
+            let (waiting, dropped, failing) = post.state();
+            WayState { way: post.way().name.clone(), waiting: waiting as u64, dropped, failing }
+        };
+        posts.map(state).collect()
+    }
+
     fn post(&self, before: &mut Vec<Post>, way: &Way) -> Option<Post> {
         if let Some(at) = before.iter().position(|post| post.way() == way) {
             return Some(before.swap_remove(at));
@@ -208,12 +220,13 @@ impl Alerts {
         self.hear(&mut inner);
         self.consider_letters(&mut inner, now);
         inner.keep_memo();
-        if save {
-            self.save(&mut inner, now);
-        }
         let posts: Vec<Post> =
             std::mem::take(&mut inner.posts).into_iter().chain(inner.notice_post.take()).collect();
+        let due = inner.due_to_save(now, true).filter(|_| save);
         drop(inner);
+        if let Some(saved) = due {
+            self.save(&saved);
+        }
         // All at the same time: each takes no longer than the slowest.
         std::thread::scope(|scope| {
             for post in &posts {
@@ -229,11 +242,12 @@ impl Alerts {
 
     fn round(&self) {
         let now = self.shared.clock.now();
-        let mut inner = self.inner();
         let serves = !self.shared.is_draining();
-        if serves && !std::mem::replace(&mut inner.recalled, true) {
-            self.recall(&mut inner);
+        // Files are read and written without the lock: status does not wait for a disk.
+        if serves && !std::mem::replace(&mut self.inner().recalled, true) {
+            self.recall();
         }
+        let mut inner = self.inner();
         self.hear(&mut inner);
         if serves {
             let facts = self.facts(now);
@@ -243,8 +257,10 @@ impl Alerts {
         }
         self.consider_letters(&mut inner, now);
         inner.keep_memo();
-        if serves && inner.dirty && now.since(inner.saved) >= SAVE_EVERY {
-            self.save(&mut inner, now);
+        let due = if serves { inner.due_to_save(now, false) } else { None };
+        drop(inner);
+        if let Some(saved) = due {
+            self.save(&saved);
         }
     }
 
@@ -350,9 +366,10 @@ impl Alerts {
         hasher.finish()
     }
 
-    fn recall(&self, inner: &mut Inner) {
+    fn recall(&self) {
         match read(&self.path) {
             Ok(saved) => {
+                let mut inner = self.inner();
                 inner.memo = saved.clone();
                 inner.watch.recall(saved.watch);
                 inner.notices.recall(saved.told);
@@ -364,19 +381,19 @@ impl Alerts {
         }
     }
 
-    fn save(&self, inner: &mut Inner, now: Timestamp) {
-        if !inner.dirty {
-            return;
-        }
-        // Tried again in a while, not in the next round.
-        inner.saved = now;
-        match write(&self.path, &inner.memo) {
-            Ok(()) => (inner.dirty, inner.complained) = (false, false),
-            Err(error) if !inner.complained => {
-                inner.complained = true;
-                warn!(path = %self.path.display(), %error, "cannot be written: troubles may be told of twice after a restart");
+    fn save(&self, saved: &Saved) {
+        let written = write(&self.path, saved);
+        let mut inner = self.inner();
+        match written {
+            Ok(()) => inner.complained = false,
+            Err(error) => {
+                // Tried again in a while.
+                inner.dirty = true;
+                if !std::mem::replace(&mut inner.complained, true) {
+                    let path = self.path.display();
+                    warn!(%path, %error, "cannot be written: troubles may be told of twice after a restart");
+                }
             }
-            Err(_) => {}
         }
     }
 
@@ -400,6 +417,15 @@ impl Inner {
                 post.push(parcel);
             }
         }
+    }
+
+    /// What is to be written down now, if anything is.
+    fn due_to_save(&mut self, now: Timestamp, last: bool) -> Option<Saved> {
+        let due = self.dirty && (last || now.since(self.saved) >= SAVE_EVERY);
+        due.then(|| {
+            (self.dirty, self.saved) = (false, now);
+            self.memo.clone()
+        })
     }
 
     fn keep_memo(&mut self) {

@@ -227,11 +227,14 @@ fn what_cannot_be_delivered_is_tried_again_in_order() {
     let site = Site::new(&storm_config(&way));
     start_storm(&site, ALL);
     site.becalm.wait_for_log("cannot be delivered now, and is tried again");
+    let text = site.becalm.command(&["status"]);
+    assert!(text.contains("ALERTS FAIL webhook-1 (1 waiting, 0 dropped)"), "{text}");
     // It comes up, is busy at first, and then takes it.
     let receiver = Receiver::start(Some(address), |number| if number == 0 { 503 } else { 204 });
     site.becalm.wait_for_log("alerts can be delivered again");
     let got = receiver.got();
     assert_eq!(got[0].body, got[1].body);
+    assert_eq!(site.becalm.status().alerts[0].failing, None);
     site.becalm.command(&["storms", "end", ALL]);
     receiver.wait_for("storm_ended");
 }
