@@ -1,15 +1,12 @@
-//! The words of the admin socket. The command line prints these very types with `--json`.
+//! The words of the API. The command line prints these very types with `--json`; the reference
+//! (`docs/api.md`) has their fields with the comments that stand here.
 
 use serde::{Deserialize, Serialize};
 
 use crate::telemetry::counters::Counts;
 
-/// Longest request line, in bytes.
-pub const MAX_REQUEST: usize = 4096;
-
-/// What can be asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+/// What the command line asks for. Each is one route of the API, see [`super::client`].
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// How is the daemon?
     Status {},
@@ -17,30 +14,15 @@ pub enum Request {
     Lists {},
     /// Which storms and suspicions are there?
     Storms {},
-    /// End a storm, or a list's cooling.
-    EndStorm {
-        /// The storm's name, or the list.
-        which: String,
-    },
-    /// Close a list for newcomers, or one of its conversations for everybody.
-    Close {
-        /// The list.
-        list: String,
-        /// The Message-ID of a message of the conversation; none: the whole list.
-        #[serde(default)]
-        conversation: Option<String>,
-        /// For so many seconds; 1 to 30 days.
-        for_s: u64,
-        /// For the audit log.
-        #[serde(default)]
-        reason: Option<String>,
-    },
+    /// End a storm, or close a list.
+    Decide(Decision),
     /// Which messages are held?
     Quarantine {
         /// Of these; without any, all.
-        #[serde(default)]
         select: Selection,
     },
+    /// Throw the emergency switch.
+    Observe(Observe),
     /// Do something with held messages.
     Act {
         /// What.
@@ -48,6 +30,174 @@ pub enum Request {
         /// With which: queue ids, at most [`MAX_ACTS`].
         ids: Vec<String>,
     },
+}
+
+/// What an operator decides about a storm. The audit log has it in these words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Decision {
+    /// End a storm, or a list's cooling.
+    EndStorm(EndStorm),
+    /// Close a list for newcomers, or one of its conversations for everybody.
+    Close(StartStorm),
+}
+
+/// Which storm is to end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndStorm {
+    /// The storm's name, or the list.
+    pub which: String,
+}
+
+/// What is to be closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartStorm {
+    /// The list.
+    pub list: String,
+    /// The Message-ID of a message of the conversation; none: the whole list.
+    #[serde(default)]
+    pub conversation: Option<String>,
+    /// For so many seconds; 1 to 30 days.
+    pub for_s: u64,
+    /// For the audit log.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Held messages that something is to be done with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ids {
+    /// Queue ids, at most 50.
+    pub ids: Vec<String>,
+}
+
+/// The emergency switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observe {
+    /// true: no mail is touched. false: each list is in its own mode.
+    pub on: bool,
+}
+
+/// The emergency switch was thrown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observing {
+    /// Everything is put to observe.
+    pub observing: bool,
+    /// What an operator should know.
+    pub notes: Vec<String>,
+}
+
+/// How much of the audit log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WhichAudit {
+    /// So many entries: 1 to 1,000. Without it 100.
+    pub limit: Option<usize>,
+}
+
+/// What operators did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AuditLog {
+    /// The latest first, each as it stands in the file: `at`, `user`, and `uid` or (over TCP) `peer`; then `act`
+    /// with `asked` or `done`, or `storms` with what was decided or what came of it.
+    pub entries: Vec<serde_json::Value>,
+    /// Lines among them that are no entries.
+    pub damaged: usize,
+}
+
+/// Figures of the event stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulse {
+    /// The time by the daemon's clock, RFC 3339.
+    pub now: String,
+    /// Counts since the start.
+    pub counts: Counts,
+    /// Held messages.
+    pub held: u64,
+    /// Milter connections now.
+    pub connections: usize,
+    /// Lists in a storm now.
+    pub storms: usize,
+}
+
+impl Pulse {
+    /// Has nothing happened but the passing of time?
+    pub fn same_but_for_time(&self, other: &Self) -> bool {
+        let Self { now: _, counts, held, connections, storms } = other;
+        (&self.counts, self.held, self.connections, self.storms) == (counts, *held, *connections, *storms)
+    }
+}
+
+/// Events that were left out of the event stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missed {
+    /// So many.
+    pub count: u64,
+}
+
+/// The process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alive {
+    /// It does.
+    pub alive: bool,
+}
+
+/// Does it serve?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// It takes milter sessions.
+    pub ready: bool,
+    /// Why not: `starting`, `draining`, `no_listeners`.
+    pub reasons: Vec<String>,
+}
+
+/// A route that takes no parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routes {
+    /// Each route.
+    pub routes: Vec<RouteInfo>,
+}
+
+/// A route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteInfo {
+    /// `GET` to look, `POST` to act.
+    pub method: String,
+    /// Its path.
+    pub path: String,
+    /// Who may: `open` (everybody who can connect), `read`, `act`.
+    pub access: String,
+    /// What it is for.
+    pub about: String,
+    /// The type of its query, or of its body.
+    pub takes: String,
+    /// The type of its answer.
+    pub answers: String,
+}
+
+/// Every refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What was wrong.
+    pub error: ErrorInfo,
+}
+
+/// What was wrong with a request, or went wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorInfo {
+    /// For programs: a word that stays the same.
+    pub code: String,
+    /// For a person.
+    pub message: String,
 }
 
 /// Messages in one request to act: as long as the helper takes for them, the operator's command waits.
@@ -74,10 +224,11 @@ impl Act {
 }
 
 /// Picks held messages: those that fit everything that is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Selection {
-    /// One of these queue ids; empty: any.
+    /// One of these queue ids, divided by commas; empty: any.
+    #[serde(deserialize_with = "divided_by_commas")]
     pub ids: Vec<String>,
     /// Of this storm.
     pub storm: Option<String>,
@@ -89,9 +240,19 @@ pub struct Selection {
     pub reason: Option<String>,
     /// Held for at least so many seconds.
     pub older_than_s: Option<u64>,
+    /// So many at most: 1 to 5,000. Without it 1,000.
+    pub limit: Option<usize>,
+    /// Those that come after: what the answer before named as `next`.
+    pub after: Option<String>,
 }
 
-/// The reply.
+/// Words in one parameter of a query.
+fn divided_by_commas<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect())
+}
+
+/// The daemon's answer, as the command line prints it with `--json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub enum Reply {
@@ -105,13 +266,10 @@ pub enum Reply {
     Quarantine(Quarantine),
     /// To `act`.
     Acted(Acted),
-    /// To `end_storm` and `close`.
+    /// To decisions about storms.
     ByHand(ByHand),
-    /// The request was refused.
-    Error {
-        /// Why, for a person.
-        message: String,
-    },
+    /// To `observe`.
+    Observing(Observing),
 }
 
 /// What was done with a list.
@@ -167,6 +325,9 @@ pub struct Status {
     pub max_connections: usize,
     /// Counts since the start.
     pub counts: Counts,
+    /// Seconds since the last message's DATA, or since the start where none has come.
+    #[serde(default)]
+    pub last_message_s: u64,
     /// Lists known.
     pub lists: usize,
     /// Lists in a storm now.
@@ -286,6 +447,9 @@ pub struct QuarantineState {
     pub waiting: u64,
     /// Since when the oldest is held, RFC 3339.
     pub oldest: Option<String>,
+    /// For how long that has been, in seconds.
+    #[serde(default)]
+    pub oldest_age_s: Option<u64>,
     /// Messages at most.
     pub max_count: u64,
     /// Bytes at most.
@@ -474,6 +638,9 @@ pub struct HeldInfo {
 pub struct Quarantine {
     /// The oldest first.
     pub messages: Vec<HeldInfo>,
+    /// Where there are more: `after` for the next request.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 /// What was done. What is in neither list was not come to: ask again.

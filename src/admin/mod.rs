@@ -1,8 +1,14 @@
-//! The admin side: what operators ask a running daemon, over a unix socket.
+//! The admin side: what operators, monitoring and the dashboard ask a running daemon, over HTTP.
 //!
-//! One request, one reply, each a line of JSON. Who may ask, and act upon held mail: root, the daemon's own user,
-//! and the users named in the configuration; the kernel says who the peer is.
+//! ```text
+//! command line ──client──▶ unix socket ─┐                              ┌─▶ backend: the daemon, behind a trait
+//! browser, Prometheus ──▶ loopback TCP ─┴─▶ http::serve ─▶ http::guard ─▶ http::… routes
+//! ```
+//!
+//! On the unix socket the kernel says who the peer is: root, the daemon's own user, and the users named in the
+//! configuration may ask and act.
 
 pub mod api;
+pub mod backend;
 pub mod client;
-pub mod server;
+pub mod http;

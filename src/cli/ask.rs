@@ -29,11 +29,15 @@ pub struct AskArgs {
 impl AskArgs {
     /// Asks.
     pub(super) fn ask(&self, request: &Request) -> anyhow::Result<Reply> {
-        let socket = match &self.socket {
-            Some(socket) => socket.clone(),
-            None => load_config(self.config.as_deref())?.admin.socket,
-        };
-        Ok(client::ask(&socket, request)?)
+        Ok(client::ask(&self.socket()?, request)?)
+    }
+
+    /// Where the daemon is.
+    pub(super) fn socket(&self) -> anyhow::Result<PathBuf> {
+        match &self.socket {
+            Some(socket) => Ok(socket.clone()),
+            None => Ok(load_config(self.config.as_deref())?.admin.socket),
+        }
     }
 
     /// Is the answer printed as JSON?
@@ -50,8 +54,7 @@ pub fn run(args: &AskArgs, request: &Request) -> anyhow::Result<ExitCode> {
         Reply::Status(status) => status_text(status),
         Reply::Lists(lists) => lists_text(lists),
         Reply::Storms(storms) => storms_text(storms),
-        Reply::Error { message } => bail!("{message}"),
-        Reply::Quarantine(_) | Reply::Acted(_) | Reply::ByHand(_) => {
+        Reply::Quarantine(_) | Reply::Acted(_) | Reply::ByHand(_) | Reply::Observing(_) => {
             bail!("becalm gave another answer than was asked for")
         }
     };
@@ -100,6 +103,15 @@ fn status_text(status: &Status) -> String {
         status.lists, status.storms, status.cooling
     ));
     let c = &status.counts;
+    let last = span(status.last_message_s);
+    lines.push(match c.messages {
+        0 => format!("last mail   none yet; started {last} ago"),
+        _ => format!("last mail   {last} ago"),
+    });
+    lines.push(format!(
+        "copies      {} passed ({} of them would have been stopped), {} prevented ({} of them released later)",
+        c.copies_passed, c.copies_observed, c.copies_prevented, c.copies_released
+    ));
     lines.push(format!(
         "messages    {} ({} watched: {} passed, {} observed, {} held, {} rejected, {} deferred, {} discarded, {} stripped)",
         c.messages, c.watched, c.passed, c.observed, c.held, c.rejected, c.deferred, c.discarded, c.stripped

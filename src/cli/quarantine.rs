@@ -262,11 +262,9 @@ impl Which {
                 author: self.author.clone(),
                 reason: self.reason.clone(),
                 older_than_s: self.older_than.map(|age| age.as_secs()),
+                ..Selection::default()
             };
-            match client::ask(socket, &Request::Quarantine { select })? {
-                Reply::Quarantine(quarantine) => found.extend(quarantine.messages),
-                _ => bail!("becalm gave another answer than was asked for"),
-            }
+            found.extend(client::held(socket, select)?);
         }
         Ok(found)
     }

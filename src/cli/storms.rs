@@ -9,7 +9,10 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::ask::{self, AskArgs};
-use crate::admin::api::{ByHand, HeldInfo, OpenList, Reply, Request, Selection, StormRecord};
+use crate::admin::api::{
+    ByHand, Decision, EndStorm, HeldInfo, OpenList, Reply, Request, Selection, StartStorm, StormRecord,
+};
+use crate::admin::client;
 use crate::config::parse_duration;
 
 /// Shows storms, and messages under suspicion with the time at which they would go.
@@ -64,27 +67,28 @@ pub fn run(args: &StormsArgs) -> anyhow::Result<ExitCode> {
         None => ask::run(&args.ask, &Request::Storms {}),
         Some(What::List(ask)) => ask::run(ask, &Request::Storms {}),
         Some(What::Show { storm, ask }) => show(storm, ask),
-        Some(What::End { which, ask }) => change(&Request::EndStorm { which: which.clone() }, ask),
+        Some(What::End { which, ask }) => change(Decision::EndStorm(EndStorm { which: which.clone() }), ask),
         Some(What::Start { list, conversation, span, reason, ask }) => {
-            let request = Request::Close {
+            let start = StartStorm {
                 list: list.clone(),
                 conversation: conversation.clone(),
                 for_s: span.as_secs(),
                 reason: reason.clone(),
             };
-            change(&request, ask)
+            change(Decision::Close(start), ask)
         }
     }
 }
 
-fn change(request: &Request, ask: &AskArgs) -> anyhow::Result<ExitCode> {
-    let Reply::ByHand(done) = ask.ask(request)? else {
+fn change(decision: Decision, ask: &AskArgs) -> anyhow::Result<ExitCode> {
+    let conversation = matches!(&decision, Decision::Close(start) if start.conversation.is_some());
+    let Reply::ByHand(done) = ask.ask(&Request::Decide(decision))? else {
         bail!("becalm gave another answer than was asked for")
     };
     if ask.wants_json() {
         super::print(&(serde_json::to_string_pretty(&done)? + "\n"))?;
     } else {
-        super::print(&told(&done, matches!(request, Request::Close { conversation: Some(_), .. })))?;
+        super::print(&told(&done, conversation))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -111,13 +115,11 @@ fn show(name: &str, ask: &AskArgs) -> anyhow::Result<ExitCode> {
     let open = storms.open.into_iter().find(|open| open.storm.as_deref() == Some(name));
     let record = storms.storms.into_iter().find(|record| record.storm == name);
     let select = Selection { storm: Some(name.to_owned()), ..Selection::default() };
-    let Reply::Quarantine(quarantine) = ask.ask(&Request::Quarantine { select })? else {
-        bail!("becalm gave another answer than was asked for")
-    };
-    if record.is_none() && open.is_none() && quarantine.messages.is_empty() {
+    let messages = client::held(&ask.socket()?, select)?;
+    if record.is_none() && open.is_none() && messages.is_empty() {
         bail!("{name} is no storm that becalm remembers: `becalm storms` names them");
     }
-    let held = OnHold::of(&quarantine.messages);
+    let held = OnHold::of(&messages);
     if ask.wants_json() {
         let value = json!({ "storm": record, "open": open, "on_hold": {
             "messages": held.messages, "copies": held.copies, "authors": held.authors, "oldest": held.oldest,

@@ -32,6 +32,27 @@ enum Sort {
     Mail,
 }
 
+impl Config {
+    /// The way by mail that notices take, and how mail is handed in there: the first.
+    pub fn mail_way(&self) -> Option<(&Way, &MailSettings)> {
+        self.alerts.ways.iter().find_map(|way| match &way.means {
+            Means::Mail(mail) => Some((way, mail)),
+            Means::Webhook { .. } | Means::Command { .. } => None,
+        })
+    }
+
+    /// The domains whose people get notices: those that are set, or those of the site.
+    pub fn notice_domains(&self) -> Vec<String> {
+        if !self.notice.domains.is_empty() {
+            return self.notice.domains.clone();
+        }
+        let mut domains = self.addresses.local_domains.clone();
+        domains.extend(Some(self.addresses.myorigin.clone()).filter(|domain| !domain.is_empty()));
+        domains.dedup();
+        domains
+    }
+}
+
 /// `[alerts]`.
 pub(super) fn alerts(mut section: Section<'_, '_>) -> AlertSettings {
     let mut alerts = AlertSettings::default();

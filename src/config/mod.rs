@@ -31,7 +31,7 @@ pub use self::default::DEFAULT_TEXT;
 pub use self::diagnostic::{Diagnostic, Report, Severity, did_you_mean, line_column};
 pub use self::policies::Policies;
 pub use self::value::{parse_duration, show_duration};
-use crate::alert::settings::{AlertSettings, MailSettings, Means, NoticeSettings, Way};
+use crate::alert::settings::{AlertSettings, NoticeSettings};
 use crate::directory::settings::DirectorySettings;
 use crate::journal::settings::JournalSettings;
 use crate::mail::address::AddressRules;
@@ -288,11 +288,46 @@ pub struct Admin {
     pub group: Option<String>,
     /// Users of this machine who may act, beside root and the daemon's own.
     pub users: Vec<String>,
+    /// The same over TCP.
+    pub http: AdminHttp,
+}
+
+/// The operators' side over TCP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminHttp {
+    /// A loopback address; none: there is no TCP.
+    pub listen: Option<SocketAddr>,
+    /// Looking takes no token.
+    pub read_without_token: bool,
+    /// Holds the token; read at start and with each reload.
+    pub token_file: Option<PathBuf>,
+    /// Names under which becalm answers beside localhost, in lower case; at most 16.
+    pub allowed_hosts: Vec<String>,
+    /// Event streams at once, over all sockets. 1 to 10,000.
+    pub max_streams: usize,
+}
+
+impl Default for AdminHttp {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            read_without_token: false,
+            token_file: None,
+            allowed_hosts: Vec::new(),
+            max_streams: 1024,
+        }
+    }
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { socket: PathBuf::from("/run/becalm/admin.sock"), mode: 0o660, group: None, users: Vec::new() }
+        Self {
+            socket: PathBuf::from("/run/becalm/admin.sock"),
+            mode: 0o660,
+            group: None,
+            users: Vec::new(),
+            http: AdminHttp::default(),
+        }
     }
 }
 
@@ -352,25 +387,6 @@ impl Config {
         file::whereabouts(&read_bounded(path).ok()?)
     }
 
-    /// The way by mail that notices take, and how mail is handed in there: the first.
-    pub fn mail_way(&self) -> Option<(&Way, &MailSettings)> {
-        self.alerts.ways.iter().find_map(|way| match &way.means {
-            Means::Mail(mail) => Some((way, mail)),
-            Means::Webhook { .. } | Means::Command { .. } => None,
-        })
-    }
-
-    /// The domains whose people get notices: those that are set, or those of the site.
-    pub fn notice_domains(&self) -> Vec<String> {
-        if !self.notice.domains.is_empty() {
-            return self.notice.domains.clone();
-        }
-        let mut domains = self.addresses.local_domains.clone();
-        domains.extend(Some(self.addresses.myorigin.clone()).filter(|domain| !domain.is_empty()));
-        domains.dedup();
-        domains
-    }
-
     /// True where some list's mail may be held, refused or dropped.
     pub fn enforces(&self) -> bool {
         self.policies.enforces() || self.limits_enforce()
@@ -394,6 +410,8 @@ impl Config {
             ("admin.mode", admin.mode != new.admin.mode),
             ("admin.group", admin.group != new.admin.group),
             ("admin.users", admin.users != new.admin.users),
+            ("admin.http.listen", admin.http.listen != new.admin.http.listen),
+            ("admin.http.max_streams", admin.http.max_streams != new.admin.http.max_streams),
             ("state.directory", self.state.directory != new.state.directory),
             ("state.node", self.state.node != new.state.node),
             ("journal", self.journal != new.journal),

@@ -1,66 +1,178 @@
-//! Answers to the admin socket.
+//! Answers to operators, over HTTP.
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use tracing::info;
+use tokio::sync::broadcast;
+use tracing::{error, info, warn};
 
 use super::Daemon;
 use crate::admin::api::{
-    Act, HeldInfo, ListInfo, Lists, MAX_ACTS, OpenList, Quarantine, Reply, Request, Selection, Source,
-    Status, Storms, TableUse,
+    Act, Acted, AuditLog, ByHand, Decision, HeldInfo, ListInfo, Lists, MAX_ACTS, Observing, OpenList, Pulse,
+    Quarantine, Selection, Source, Status, Storms, TableUse,
 };
-use crate::admin::server::Peer;
+use crate::admin::backend::{Backend, Refusal, Who};
 use crate::engine::WatchedList;
+use crate::journal::event::Event;
 use crate::quarantine::ledger::Held;
 use crate::storm::policy::Mode;
 use crate::storm::state::Phase;
+use crate::telemetry::metrics::Exposition;
 use crate::time::Timestamp;
 use crate::window::TableStats;
 
 /// Suspicions in one reply; more are a storm, or soon will be.
 const MAX_SUSPICIONS: usize = 1000;
 
+/// Held messages in one reply, where it is not said how many.
+const PAGE: usize = 1000;
+
+/// ... and at most: 2 MB.
+const MAX_PAGE: usize = 5000;
+
+/// Entries of the audit log in one reply, where it is not said how many; and at most.
+const ENTRIES: usize = 100;
+const MAX_ENTRIES: usize = 1000;
+
+impl Backend for Daemon {
+    fn status(&self) -> Status {
+        self.status()
+    }
+
+    fn lists(&self) -> Lists {
+        self.lists()
+    }
+
+    fn storms(&self) -> Storms {
+        self.storms()
+    }
+
+    fn quarantine(&self, select: &Selection) -> Result<Quarantine, Refusal> {
+        self.quarantine(select)
+    }
+
+    fn metrics(&self, exposition: Exposition) -> String {
+        self.metrics(exposition)
+    }
+
+    fn act(&self, act: Act, ids: &[String], who: &Who) -> Result<Acted, Refusal> {
+        self.operate(act, ids, who)
+    }
+
+    fn decide(&self, decision: &Decision, who: &Who) -> Result<ByHand, Refusal> {
+        self.by_hand(decision, who)
+    }
+
+    fn observe(&self, on: bool, who: &Who) -> Result<Observing, Refusal> {
+        self.throw_switch(on, who)
+    }
+
+    fn audit(&self, limit: Option<usize>) -> Result<AuditLog, Refusal> {
+        let limit = limit.unwrap_or(ENTRIES);
+        if !(1..=MAX_ENTRIES).contains(&limit) {
+            return Err(Refusal::request(
+                "bad_limit",
+                format!("limit is {limit}; allowed: 1 to {MAX_ENTRIES}"),
+            ));
+        }
+        self.audit.latest(limit).map_err(|error| Refusal::ours("no_audit", error.to_string()))
+    }
+
+    fn pulse(&self) -> Pulse {
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        let storms = shared.engine.storms(now);
+        Pulse {
+            now: now.rfc3339(),
+            counts: shared.counters.read(),
+            held: shared.ledger.totals().count as u64,
+            connections: shared.sessions(),
+            storms: storms.iter().filter(|storm| matches!(storm.phase, Phase::Storm { .. })).count(),
+        }
+    }
+
+    fn feed(&self) -> broadcast::Receiver<Event> {
+        self.shared.feed()
+    }
+
+    fn unready(&self) -> Vec<&'static str> {
+        let reasons = [
+            ("starting", !self.serving.load(Ordering::Acquire)),
+            ("draining", self.shared.is_draining()),
+            ("no_listeners", self.listening.is_empty()),
+        ];
+        reasons.into_iter().filter_map(|(reason, holds)| holds.then_some(reason)).collect()
+    }
+}
+
 impl Daemon {
-    /// The reply to a request.
-    pub(super) async fn answer(self: Arc<Self>, request: Request, peer: Peer) -> Reply {
-        match request {
-            Request::Status {} => Reply::Status(Box::new(self.status())),
-            Request::Lists {} => Reply::Lists(self.lists()),
-            Request::Storms {} => Reply::Storms(self.storms()),
-            Request::Quarantine { select } => {
-                let messages = self.quarantine(&select).into_iter().map(held_info).collect();
-                Reply::Quarantine(Quarantine { messages })
-            }
-            Request::EndStorm { .. } | Request::Close { .. } => self.by_hand(request, peer).await,
-            Request::Act { act, ids } => self.operate(act, ids, peer).await,
-        }
-    }
-
     /// Does what an operator asks for. Nothing is done that cannot be written down first.
-    async fn operate(self: Arc<Self>, act: Act, ids: Vec<String>, peer: Peer) -> Reply {
+    fn operate(&self, act: Act, ids: &[String], who: &Who) -> Result<Acted, Refusal> {
         if ids.len() > MAX_ACTS {
-            return Reply::Error { message: format!("at most {MAX_ACTS} messages at once") };
+            return Err(Refusal::request("too_many", format!("at most {MAX_ACTS} messages at once")));
         }
-        let done = tokio::task::spawn_blocking(move || {
-            let now = self.shared.clock.now();
-            let entry = self.audit.begin(now, peer.user, act, &ids)?;
-            let acted = self.keeper.operate(act, &ids);
-            let (done, failed) = (acted.done.len(), acted.failed.len());
-            info!(user = peer.user, act = act.name(), done, failed, "an operator acts upon held mail");
-            self.audit.end(self.shared.clock.now(), &entry, &acted);
-            Ok::<_, std::io::Error>(acted)
-        });
-        match done.await {
-            Ok(Ok(acted)) => Reply::Acted(acted),
-            Ok(Err(error)) => {
-                Reply::Error { message: format!("nothing was done, for it cannot be written down: {error}") }
-            }
-            Err(panic) => Reply::Error { message: format!("becalm failed on this: {panic}") },
-        }
+        let now = self.shared.clock.now();
+        let entry = self.audit.begin(now, who, act, ids).map_err(unwritten)?;
+        let acted = self.keeper.operate(act, ids);
+        let (done, failed) = (acted.done.len(), acted.failed.len());
+        info!(%who, act = act.name(), done, failed, "an operator acts upon held mail");
+        self.audit.end(self.shared.clock.now(), &entry, &acted);
+        Ok(acted)
     }
 
-    fn quarantine(&self, select: &Selection) -> Vec<Held> {
+    /// The emergency switch. Turning enforcement off is never refused for want of an audit log.
+    fn throw_switch(&self, on: bool, who: &Who) -> Result<Observing, Refusal> {
+        let mut notes = Vec::new();
+        if let Err(error) = self.audit.switched(self.shared.clock.now(), who, on) {
+            if !on {
+                return Err(unwritten(error));
+            }
+            error!(%error, "everything is put to observe, and that is not in the audit log");
+            notes.push(format!("this is not in the audit log: {error}"));
+        }
+        warn!(%who, on, "an operator throws the switch: everything to observe");
+        let flag = &self.observe_flag;
+        let done = match on {
+            true => std::fs::write(flag, "put there by `becalm observe on`\n"),
+            false => match std::fs::remove_file(flag) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                done => done,
+            },
+        };
+        done.map_err(|error| {
+            let message = format!("cannot change {}: {error}; do it as root", flag.display());
+            Refusal::ours("no_flag", message)
+        })?;
+        self.look_at_flag();
+        Ok(Observing { observing: self.shared.engine.is_observing(), notes })
+    }
+
+    fn quarantine(&self, select: &Selection) -> Result<Quarantine, Refusal> {
+        let limit = select.limit.unwrap_or(PAGE);
+        if !(1..=MAX_PAGE).contains(&limit) {
+            let message = format!("limit is {limit}; allowed: 1 to {MAX_PAGE}");
+            return Err(Refusal::request("bad_limit", message));
+        }
+        let after = match select.after.as_deref().map(Cursor::parse) {
+            Some(None) => {
+                let message = "after is not what an answer named as next";
+                return Err(Refusal::request("bad_after", message));
+            }
+            Some(after) => after,
+            None => None,
+        };
+        let mut found = self.selected(select);
+        // Those of one moment need an order too, or a page could leave one of them out.
+        found.sort_by(|a, b| Cursor::of(a).cmp(&Cursor::of(b)));
+        let begin = after.map_or(0, |after| found.partition_point(|item| Cursor::of(item) <= after));
+        let rest = found.len().saturating_sub(begin);
+        let page: Vec<Held> = found.into_iter().skip(begin).take(limit).collect();
+        let next = page.last().filter(|_| rest > limit).map(|last| Cursor::of(last).text());
+        Ok(Quarantine { messages: page.into_iter().map(held_info).collect(), next })
+    }
+
+    fn selected(&self, select: &Selection) -> Vec<Held> {
         let now = self.shared.clock.now();
         let same = |wanted: &Option<String>, is: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| is.is_some_and(|is| is.eq_ignore_ascii_case(wanted)))
@@ -101,6 +213,7 @@ impl Daemon {
             connections: shared.sessions(),
             max_connections: shared.max_connections(),
             counts: shared.counters.read(),
+            last_message_s: shared.since_last_message(now).as_secs(),
             lists: world.snapshot.lists().len(),
             storms: in_storm,
             cooling: storms.len() - in_storm,
@@ -126,7 +239,7 @@ impl Daemon {
         }
     }
 
-    fn tables(&self) -> Vec<TableUse> {
+    pub(super) fn tables(&self) -> Vec<TableUse> {
         let tables = self.shared.engine.tables();
         let (conversations, recipients) = (tables.conversations, tables.recipients);
         let (known, ids) = (tables.known_authors, tables.message_ids);
@@ -204,6 +317,33 @@ impl Daemon {
             suspicions: suspicions.into_iter().map(held_info).collect(),
         }
     }
+}
+
+/// A place among held messages. It holds even where the message itself is gone by the next request.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Cursor<'a> {
+    since: u64,
+    queue_id: &'a str,
+}
+
+impl<'a> Cursor<'a> {
+    fn of(item: &'a Held) -> Self {
+        Self { since: item.since.as_millis(), queue_id: &item.queue_id }
+    }
+
+    fn parse(text: &'a str) -> Option<Self> {
+        let (since, queue_id) = text.split_once('.')?;
+        Some(Self { since: since.parse().ok()?, queue_id })
+    }
+
+    fn text(&self) -> String {
+        format!("{}.{}", self.since, self.queue_id)
+    }
+}
+
+/// What cannot be written down is not done.
+pub(super) fn unwritten(error: std::io::Error) -> Refusal {
+    Refusal::ours("no_audit", format!("nothing was done, for it cannot be written down: {error}"))
 }
 
 fn held_info(item: Held) -> HeldInfo {

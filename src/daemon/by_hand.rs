@@ -1,64 +1,52 @@
 //! What operators do with storms: ends one, closes a list. Who may is what the admin socket allows; nothing is done
 //! that cannot be written down first.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{error, warn};
 
 use super::Daemon;
-use crate::admin::api::{ByHand, Reply, Request};
-use crate::admin::server::Peer;
-use crate::engine::Done;
+use super::answer::unwritten;
+use crate::admin::api::{ByHand, Decision};
+use crate::admin::backend::{Refusal, Who};
+use crate::engine::{Done, Refusal as No};
 use crate::storm::policy::Mode;
 use crate::storm::state::Phase;
 use crate::time::Timestamp;
 
 impl Daemon {
     /// Does what is asked for.
-    pub(super) async fn by_hand(self: Arc<Self>, request: Request, peer: Peer) -> Reply {
-        // The audit log is on a disk.
-        let done = tokio::task::spawn_blocking(move || self.change(&request, peer));
-        match done.await {
-            Ok(Ok(done)) => Reply::ByHand(done),
-            Ok(Err(message)) => Reply::Error { message },
-            Err(panic) => Reply::Error { message: format!("becalm failed on this: {panic}") },
-        }
-    }
-
-    fn change(&self, request: &Request, peer: Peer) -> Result<ByHand, String> {
+    pub(super) fn by_hand(&self, decision: &Decision, who: &Who) -> Result<ByHand, Refusal> {
         let shared = &self.shared;
         let now = shared.clock.now();
-        let unwritten = |error| format!("nothing was done, for it cannot be written down: {error}");
-        self.audit.note(now, peer.user, request).map_err(unwritten)?;
-        let done = match request {
-            Request::EndStorm { which } => shared.engine.end_by_hand(which, now),
-            Request::Close { list, conversation, for_s, .. } => {
-                let span = Duration::from_secs(*for_s);
-                shared.engine.close_by_hand(list, conversation.as_deref(), span, now)
+        self.audit.note(now, who, decision).map_err(unwritten)?;
+        let (act, done) = match decision {
+            Decision::EndStorm(end) => ("end", shared.engine.end_by_hand(&end.which, now)),
+            Decision::Close(start) => {
+                let (conversation, span) = (start.conversation.as_deref(), Duration::from_secs(start.for_s));
+                ("start", shared.engine.close_by_hand(&start.list, conversation, span, now))
             }
-            _ => return Err("this does nothing with a storm".to_owned()),
         };
-        let outcome = done.map_err(|refusal| refusal.to_string()).map(|done| {
+        let outcome = done.map(|done| {
             // First what happened, then why: applied in another order they come to the same.
             shared.publish(&done.events);
             shared.memory.keep_at_once(done.record.clone());
-            self.told(&done, request, now)
+            self.told(&done, decision, now)
         });
+        let noted = outcome.as_ref().map_err(ToString::to_string);
         let (list, storm) = match &outcome {
             Ok(done) => (done.list.as_str(), done.storm.as_deref().unwrap_or("-")),
             Err(_) => ("-", "-"),
         };
-        let refused = outcome.as_ref().err().map_or("-", String::as_str);
-        let act = if matches!(request, Request::EndStorm { .. }) { "end" } else { "start" };
-        warn!(user = peer.user, act, list, storm, refused, "an operator decides about a storm");
-        if let Err(error) = self.audit.note(shared.clock.now(), peer.user, &outcome) {
+        let refused = noted.as_ref().err().map_or("-", String::as_str);
+        warn!(%who, act, list, storm, refused, "an operator decides about a storm");
+        if let Err(error) = self.audit.note(shared.clock.now(), who, &noted) {
             error!(%error, "the outcome of an operator's act is not in the audit log");
         }
-        outcome
+        outcome.map_err(|no| refusal(&no))
     }
 
-    fn told(&self, done: &Done, request: &Request, now: Timestamp) -> ByHand {
+    fn told(&self, done: &Done, decision: &Decision, now: Timestamp) -> ByHand {
         let list = &done.list;
         let mut notes = Vec::new();
         let mut note = |text: &str| notes.push(text.to_owned());
@@ -82,7 +70,7 @@ impl Daemon {
             } else if list.policy.mode == Mode::Observe {
                 note("the list is only observed: nothing is held (its mode says so)");
             }
-            let whole = matches!(request, Request::Close { conversation: None, .. });
+            let whole = matches!(decision, Decision::Close(start) if start.conversation.is_none());
             if whole && list.members > list.policy.thresholds.budget {
                 note("every message to this list is dear: known authors wait too, not only newcomers");
             }
@@ -98,5 +86,18 @@ impl Daemon {
             until: done.until.map(Timestamp::rfc3339),
             notes,
         }
+    }
+}
+
+/// For whoever asked.
+fn refusal(no: &No) -> Refusal {
+    let message = no.to_string();
+    match no {
+        No::NoList(_) => Refusal::absent("no_such_list", message),
+        No::NoStorm(_) => Refusal::absent("no_such_storm", message),
+        No::NeverHeld(_) => Refusal::request("never_held", message),
+        No::Span => Refusal::request("bad_span", message),
+        No::MessageId => Refusal::request("bad_message_id", message),
+        No::TooMany => Refusal::request("too_many", message),
     }
 }

@@ -4,6 +4,7 @@
 //! thread) reloads, refreshes the directory, lets time pass for storms, answers the admin socket, and ends it
 //! all.
 
+mod admin;
 mod alerts;
 mod answer;
 mod audit;
@@ -14,6 +15,7 @@ mod drain;
 mod keeper;
 pub mod listen;
 mod memory;
+mod metrics;
 mod own_mail;
 pub mod shared;
 pub mod site;
@@ -24,8 +26,10 @@ mod watchdog;
 mod workers;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::admin::http::Gate;
 use crate::clock::Clock;
 use crate::config::{Config, Report};
 use crate::directory::Directory;
@@ -82,6 +86,12 @@ pub struct Daemon {
     keeper: Arc<Keeper>,
     alerts: Arc<Alerts>,
     audit: Audit,
+    /// Metrics that were written a moment ago.
+    pages: Mutex<metrics::Pages>,
+    /// Who may ask by TCP.
+    gate: Arc<Gate>,
+    /// Workers serve, or have served.
+    serving: AtomicBool,
     /// Locked only by the supervisor, for as long as sources are read.
     directory: Mutex<Directory>,
 }
@@ -160,6 +170,9 @@ impl Daemon {
             alerts: Arc::new(Alerts::new(Arc::clone(&shared), Arc::clone(&keeper), &config, &key)),
             keeper,
             audit: Audit::new(&config.state.directory),
+            pages: Mutex::default(),
+            gate: Arc::default(),
+            serving: AtomicBool::new(false),
             shared,
             listening: listeners.iter().map(|listener| listener.name().to_owned()).collect(),
             config_path,

@@ -1,0 +1,126 @@
+//! What the HTTP side needs of a daemon. It knows no other side of it.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use tokio::sync::broadcast;
+
+use super::api::{
+    Act, Acted, AuditLog, ByHand, Decision, Lists, Observing, Pulse, Quarantine, Selection, Status, Storms,
+};
+use crate::journal::event::Event;
+use crate::telemetry::metrics::Exposition;
+
+/// A running daemon. Its answers may take a moment, and may read or write files, but where it is said otherwise:
+/// they are not asked for where that would keep the runtime waiting.
+pub trait Backend: Send + Sync + 'static {
+    /// How is it?
+    fn status(&self) -> Status;
+
+    /// Which lists does it know?
+    fn lists(&self) -> Lists;
+
+    /// Which storms and suspicions are there?
+    fn storms(&self) -> Storms;
+
+    /// Which messages are held?
+    ///
+    /// # Errors
+    /// A selection that makes no sense.
+    fn quarantine(&self, select: &Selection) -> Result<Quarantine, Refusal>;
+
+    /// Its metrics, as Prometheus reads them.
+    fn metrics(&self, exposition: Exposition) -> String;
+
+    /// Releases or returns held messages, and writes down who did.
+    ///
+    /// # Errors
+    /// Nothing was done: it cannot be written down.
+    fn act(&self, act: Act, ids: &[String], who: &Who) -> Result<Acted, Refusal>;
+
+    /// Ends a storm, closes a list, and writes down who did.
+    ///
+    /// # Errors
+    /// Nothing was done: there is no such list or storm, or it cannot be written down.
+    fn decide(&self, decision: &Decision, who: &Who) -> Result<ByHand, Refusal>;
+
+    /// Throws the emergency switch, and writes down who did.
+    ///
+    /// # Errors
+    /// It stands as it stood.
+    fn observe(&self, on: bool, who: &Who) -> Result<Observing, Refusal>;
+
+    /// The latest so many of what operators did.
+    ///
+    /// # Errors
+    /// The log cannot be read, or not so much of it.
+    fn audit(&self, limit: Option<usize>) -> Result<AuditLog, Refusal>;
+
+    /// The figures of this moment.
+    fn pulse(&self) -> Pulse;
+
+    /// Events from now on.
+    fn feed(&self) -> broadcast::Receiver<Event>;
+
+    /// Why it takes no milter sessions: `starting`, `draining`, `no_listeners`. Answers at once.
+    fn unready(&self) -> Vec<&'static str>;
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// On the unix socket: a user of this machine, as the kernel says.
+    User(u32),
+    /// On TCP: whoever has the token, and from where.
+    Token(SocketAddr),
+}
+
+/// For the log of the daemon.
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(user) => write!(f, "user {user}"),
+            Self::Token(peer) => write!(f, "token, from {peer}"),
+        }
+    }
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Whose fault it is.
+    pub fault: Fault,
+    /// For programs: a word that stays the same.
+    pub code: &'static str,
+    /// For a person.
+    pub message: String,
+}
+
+/// Whose fault a refusal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The request makes no sense.
+    Request,
+    /// It is about something that is not there.
+    Absent,
+    /// becalm itself cannot.
+    Ours,
+}
+
+impl Refusal {
+    /// A request that makes no sense.
+    pub fn request(code: &'static str, message: impl Into<String>) -> Self {
+        Self { fault: Fault::Request, code, message: message.into() }
+    }
+
+    /// A request about something that is not there.
+    pub fn absent(code: &'static str, message: impl Into<String>) -> Self {
+        Self { fault: Fault::Absent, code, message: message.into() }
+    }
+
+    /// Something that becalm cannot do.
+    pub fn ours(code: &'static str, message: impl Into<String>) -> Self {
+        Self { fault: Fault::Ours, code, message: message.into() }
+    }
+}

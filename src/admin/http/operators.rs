@@ -1,0 +1,56 @@
+//! What the command line asks.
+
+use super::route::Route;
+use crate::admin::api::{
+    Act, Decision, EndStorm, Ids, Nothing, Observe, Routes, Selection, StartStorm, WhichAudit,
+};
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::get("/api/v1", "What can be asked.", |_, _: Nothing| {
+            Ok(Routes { routes: super::all().iter().map(Route::info).collect() })
+        }),
+        Route::get("/api/v1/status", "How the daemon is.", |daemon, _: Nothing| Ok(daemon.status())),
+        Route::get("/api/v1/lists", "The lists it knows, the largest first.", |daemon, _: Nothing| {
+            Ok(daemon.lists())
+        }),
+        Route::get("/api/v1/storms", "Storms, open and past, and suspicions.", |daemon, _: Nothing| {
+            Ok(daemon.storms())
+        }),
+        Route::act(
+            "/api/v1/storms/end",
+            "Ends a storm, or a list's cooling.",
+            |daemon, end: EndStorm, who| daemon.decide(&Decision::EndStorm(end), who),
+        ),
+        Route::act(
+            "/api/v1/storms/start",
+            "Closes a list for newcomers, or one of its conversations for everybody.",
+            |daemon, start: StartStorm, who| daemon.decide(&Decision::Close(start), who),
+        ),
+        Route::get(
+            "/api/v1/quarantine",
+            "Held messages that fit all that is given, the oldest first.",
+            |daemon, select: Selection| daemon.quarantine(&select),
+        ),
+        Route::act(
+            "/api/v1/quarantine/release",
+            "Lets held messages go to their recipients.",
+            |daemon, of: Ids, who| daemon.act(Act::Release, &of.ids, who),
+        ),
+        Route::act(
+            "/api/v1/quarantine/return",
+            "Gives held messages back to their senders.",
+            |daemon, of: Ids, who| daemon.act(Act::Return, &of.ids, who),
+        ),
+        Route::act(
+            "/api/v1/observe",
+            "Puts everything to observe at once, or each list back in its own mode.",
+            |daemon, observe: Observe, who| daemon.observe(observe.on, who),
+        ),
+        Route::get(
+            "/api/v1/audit",
+            "What operators did, the latest first, as it stands in `audit.log`.",
+            |daemon, which: WhichAudit| daemon.audit(which.limit),
+        ),
+    ]
+}
