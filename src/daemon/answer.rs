@@ -245,6 +245,7 @@ impl Daemon {
             memory_only: !shared.memory.is_kept(),
             journal: shared.memory.info(now),
             quarantine: self.keeper.state(),
+            alerts: self.alerts.state(),
         }
     }
 

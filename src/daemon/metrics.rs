@@ -126,6 +126,7 @@ impl Daemon {
 fn add_counts(page: &mut Page, counts: &Counts) {
     let verdicts = [
         ("ordinary", counts.ordinary),
+        ("own", counts.own),
         ("passed", counts.passed),
         ("observed", counts.observed),
         ("held", counts.held),

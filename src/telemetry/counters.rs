@@ -46,6 +46,8 @@ counters! {
     watched,
     /// Watched messages that were aborted before their end: somebody else refused them, or the peer left.
     watched_unfinished,
+    /// Watched messages that becalm itself had sent: they passed without being judged.
+    own,
     /// Watched messages that passed untouched.
     passed,
     /// Watched messages that would have been stopped, had their list been enforced.

@@ -26,6 +26,7 @@ pub const VERDICTS: &[&str] = &[
     "discarded",
     "stripped",
     "failed_open",
+    "own",
 ];
 
 /// The bounded tables, as `becalm status` names them.
@@ -67,7 +68,7 @@ catalogue! {
         "0 if the last reload was refused because of errors; the old configuration stays in force.";
 
     MESSAGES: Counter "becalm_messages_total" [VERDICT]
-        "Messages by what became of them. `ordinary` ones were accepted at DATA; `observed` ones would have been stopped, had their list been enforced; `failed_open` ones passed because becalm failed on them.";
+        "Messages by what became of them. `ordinary` ones were accepted at DATA; `observed` ones would have been stopped, had their list been enforced; `failed_open` ones passed because becalm failed on them; `own` ones are alerts and notices of becalm's own.";
     WATCHED: Counter "becalm_watched_messages_total" []
         "Messages that becalm reads the headers of: a list among the recipients, many recipients, or a sender who just wrote to a list.";
     WATCHED_UNFINISHED: Counter "becalm_watched_messages_unfinished_total" []
