@@ -368,8 +368,8 @@ fn admin(notes: &Notes, mut section: Section<'_, '_>) -> Admin {
 }
 
 fn admin_http(mut section: Section<'_, '_>) -> AdminHttp {
-    let mut http = AdminHttp::default();
-    http.listen = section.text("listen", "a loopback address with its port", value::loopback);
+    let listen = section.text("listen", "a loopback address with its port", value::loopback);
+    let mut http = AdminHttp { listen, ..AdminHttp::default() };
     set(&mut http.read_without_token, section.flag("read_without_token"));
     http.token_file = section.text("token_file", "an absolute path", value::absolute_path);
     set(&mut http.allowed_hosts, section.texts("allowed_hosts", "names of hosts", value::domain));
