@@ -27,6 +27,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "replay",
             "postfix",
             "load",
+            "public",
             "quarantine::helper",
             // `demo` plays Postfix's part.
             "milter",
@@ -44,6 +45,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "journal",
             "mail",
             "milter",
+            "public",
             "quarantine",
             "storm",
             "telemetry",
@@ -87,7 +89,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("quarantine::helper", &["account", "clock", "quarantine", "telemetry::gate"]),
     ("journal", &[]),
     ("telemetry", &[]),
-    ("admin", &["telemetry::counters"]),
+    ("admin", &["public", "telemetry::counters"]),
+    ("public", &[]),
     (
         "config",
         &[
@@ -137,6 +140,7 @@ const PURE: &[&str] = &[
     "quarantine::protocol",
     "quarantine::queue_file",
     "quarantine::queue_id",
+    "public",
     "directory::content",
     "directory::parse",
     "directory::pattern",

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::api::{Act, Acted, ByHand, Decision, Lists, Quarantine, Selection, Status, Storms};
+use super::api::{
+    Act, Acted, ByHand, Decision, Lists, ProbeTicket, PublicQuery, Quarantine, Selection, StartProbe, Status,
+    Storms,
+};
 
 /// A running daemon. Its answers may take a moment and may read or write files: none is called where it would keep
 /// the runtime waiting.
@@ -33,6 +36,29 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// Nothing was done: there is no such list or storm, or it cannot be written down.
     fn decide(&self, decision: &Decision, who: &Who) -> Result<ByHand, Refusal>;
+
+    /// Makes a token by which a probe of a list is recognised.
+    ///
+    /// # Errors
+    /// What cannot be an address; too many probes at once.
+    fn probe(&self, start: &StartProbe) -> Result<ProbeTicket, Refusal>;
+
+    /// The status for everyone. `accept`: the reader's `Accept-Language`.
+    ///
+    /// # Errors
+    /// `query` asks for a language that there is not.
+    fn public(&self, query: &PublicQuery, accept: Option<&str>) -> Result<Page, Refusal>;
+}
+
+/// A text with its type and language.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// `Content-Language`.
+    pub language: String,
+    /// What it says.
+    pub text: String,
 }
 
 /// Who asks.

@@ -37,6 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (report, findings) = match Config::load(path, args.config.is_some()) {
         Ok((config, report)) => {
             let mut findings = sources(&config);
+            findings.extend(public_templates(&config));
             if !args.no_postfix {
                 findings.extend(examine_postfix(args.postfix_config.as_deref(), &config));
             }
@@ -138,6 +139,13 @@ fn sources(config: &Config) -> Vec<Finding> {
             Some(Finding::error(file.display().to_string(), format!("cannot be read: {error}"), help))
         })
         .collect()
+}
+
+fn public_templates(config: &Config) -> Vec<Finding> {
+    let (_, problems) = crate::daemon::public_templates(&config.public);
+    let help =
+        "mend the file: the shipped ones, in src/public/templates of becalm's source, show what it takes";
+    problems.into_iter().map(|problem| Finding::error("[public]", problem, help)).collect()
 }
 
 fn examine_postfix(folder: Option<&Path>, config: &Config) -> Vec<Finding> {

@@ -68,6 +68,8 @@ pub struct Config {
     pub quarantine: Quarantine,
     /// The operators' socket.
     pub admin: Admin,
+    /// The status for everyone.
+    pub public: Public,
     /// What outlives a restart.
     pub state: State,
     /// The memory that outlives a restart.
@@ -287,6 +289,23 @@ pub struct Admin {
 impl Default for Admin {
     fn default() -> Self {
         Self { socket: PathBuf::from("/run/becalm/admin.sock"), mode: 0o660, group: None, users: Vec::new() }
+    }
+}
+
+/// The status for everyone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Public {
+    /// The language where a reader asks for none that there is.
+    pub language: String,
+    /// A folder with an operator's own sentences.
+    pub templates: Option<PathBuf>,
+    /// In which times are shown (IANA's name); empty: this machine's own.
+    pub time_zone: String,
+}
+
+impl Default for Public {
+    fn default() -> Self {
+        Self { language: "en".to_owned(), templates: None, time_zone: String::new() }
     }
 }
 

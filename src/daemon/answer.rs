@@ -7,10 +7,10 @@ use tracing::info;
 
 use super::Daemon;
 use crate::admin::api::{
-    Act, Acted, ByHand, Decision, HeldInfo, ListInfo, Lists, MAX_ACTS, OpenList, Quarantine, Selection,
-    Source, Status, Storms, TableUse,
+    Act, Acted, ByHand, Decision, HeldInfo, ListInfo, Lists, MAX_ACTS, OpenList, ProbeTicket, PublicQuery,
+    Quarantine, Selection, Source, StartProbe, Status, Storms, TableUse,
 };
-use crate::admin::backend::{Backend, Refusal, Who};
+use crate::admin::backend::{Backend, Page, Refusal, Who};
 use crate::engine::WatchedList;
 use crate::quarantine::ledger::Held;
 use crate::storm::policy::Mode;
@@ -50,6 +50,15 @@ impl Backend for Daemon {
 
     fn decide(&self, decision: &Decision, who: &Who) -> Result<ByHand, Refusal> {
         self.by_hand(decision, who)
+    }
+
+    fn probe(&self, start: &StartProbe) -> Result<ProbeTicket, Refusal> {
+        let node = self.standing().config.state.node.clone();
+        self.shared.probes.begin(start, &node, self.shared.clock.now())
+    }
+
+    fn public(&self, query: &PublicQuery, accept: Option<&str>) -> Result<Page, Refusal> {
+        self.public_status(query, accept)
     }
 }
 
@@ -306,7 +315,7 @@ fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
-fn mode_name(mode: Mode) -> &'static str {
+pub(super) fn mode_name(mode: Mode) -> &'static str {
     match mode {
         Mode::Observe => "observe",
         Mode::Hold => "hold",

@@ -14,6 +14,8 @@ mod keeper;
 pub mod listen;
 mod memory;
 mod metrics;
+mod probe;
+mod public;
 pub mod shared;
 pub mod site;
 mod storms;
@@ -35,6 +37,8 @@ use crate::time::Timestamp;
 use audit::Audit;
 use keeper::Keeper;
 use listen::{ListenError, Listener, Sockets};
+use public::Public;
+pub use public::templates as public_templates;
 use shared::Shared;
 use takeover::{Kin, Link, Taken, TakeoverError};
 
@@ -80,6 +84,7 @@ pub struct Daemon {
     standing: Mutex<Standing>,
     keeper: Arc<Keeper>,
     audit: Audit,
+    public: Public,
     /// Metrics that were written a moment ago.
     pages: Mutex<metrics::Pages>,
     /// Locked only by the supervisor, for as long as sources are read.
@@ -158,6 +163,7 @@ impl Daemon {
         let daemon = Self {
             keeper: Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone())),
             audit: Audit::new(&config.state.directory),
+            public: Public::new(&config.public),
             pages: Mutex::default(),
             shared,
             listening: listeners.iter().map(|listener| listener.name().to_owned()).collect(),

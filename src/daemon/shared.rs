@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::connection::Patience;
 use super::memory::Memory;
+use super::probe::Probes;
 use super::storms::StormBook;
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -42,6 +43,8 @@ pub struct Shared {
     pub ledger: Ledger,
     /// Storms, open and past.
     pub storms: StormBook,
+    /// Probes that were begun.
+    pub probes: Probes,
     /// What outlives the process.
     pub memory: Memory,
     /// What was counted.
@@ -80,6 +83,7 @@ impl Shared {
             marker,
             ledger: Ledger::default(),
             storms: StormBook::new(PAST_STORMS),
+            probes: Probes::default(),
             memory: Memory::default(),
             latency: Latency::default(),
             counters: Counters::default(),

@@ -238,6 +238,7 @@ impl Daemon {
         // The history of lists that are new begins now.
         self.shared.memory.checkpoint_soon();
         self.keeper.set(new.quarantine.clone());
+        self.public.set(&new.public);
         self.standing().config = new;
         Ok(())
     }

@@ -47,7 +47,7 @@ use crate::journal::record::{self, Judged, Known, Record};
 use crate::mail::AddressBuf;
 use crate::storm::detector::Detector;
 use crate::storm::limits::{Exceeded, RateError};
-use crate::storm::policy::Policy;
+use crate::storm::policy::{Mode, Policy};
 use crate::storm::state::{Phase, StormFigures};
 use crate::time::Timestamp;
 use crate::window::{AuthorTag, Cache, CacheStats, Entry, Recent, SetStats, Table, TableStats};
@@ -207,6 +207,10 @@ pub struct OpenStorm {
     pub storm: Option<String>,
     /// Until when an operator wants it closed at least.
     pub closed_until: Option<Timestamp>,
+    /// Does somebody stop its mail: is it enforced, and no list for emergencies?
+    pub enforced: bool,
+    /// When the storm ends if nobody adds to it; none while cooling.
+    pub ends: Option<Timestamp>,
     /// The last post that was stopped.
     pub last_attempt: Timestamp,
     /// Of the present storm, or of the one that the list cools from.
@@ -393,6 +397,8 @@ impl Engine {
                     phase,
                     storm: storm_name(&list, now),
                     closed_until: Self::closed_by_hand(&list, now),
+                    enforced: list.policy.mode != Mode::Observe && !list.policy.never_hold,
+                    ends: list.state.ends(list.policy.thresholds.quiet),
                     last_attempt: list.state.last_attempt(),
                     figures: list.state.figures(),
                 })

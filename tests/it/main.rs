@@ -17,6 +17,8 @@ mod operators;
 mod peers;
 mod people;
 mod private_postfix;
+mod probe;
+mod public;
 mod quarantine;
 mod reload;
 mod sessions;

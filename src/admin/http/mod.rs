@@ -5,6 +5,7 @@
 
 mod fail;
 mod operators;
+mod public;
 mod route;
 mod serve;
 
@@ -32,7 +33,7 @@ pub(super) struct App {
 
 /// Every route.
 fn all() -> Vec<Route> {
-    [operators::routes()].into_iter().flatten().collect()
+    [operators::routes(), public::routes()].into_iter().flatten().collect()
 }
 
 /// The service that answers for a daemon.

@@ -1,7 +1,7 @@
 //! What the command line asks.
 
 use super::route::Route;
-use crate::admin::api::{Act, Decision, EndStorm, Ids, Nothing, Routes, Selection, StartStorm};
+use crate::admin::api::{Act, Decision, EndStorm, Ids, Nothing, Routes, Selection, StartProbe, StartStorm};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -24,6 +24,11 @@ pub(super) fn routes() -> Vec<Route> {
             "/api/v1/storms/start",
             "Closes a list for newcomers, or one of its conversations for everybody.",
             |daemon, start: StartStorm, who| daemon.decide(&Decision::Close(start), who),
+        ),
+        Route::act(
+            "/api/v1/probe",
+            "Makes a token for a probe of a list: good for one message, for two minutes.",
+            |daemon, start: StartProbe, _| daemon.probe(&start),
         ),
         Route::get(
             "/api/v1/quarantine",

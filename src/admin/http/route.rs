@@ -6,7 +6,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Query, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::header::{
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use serde::Serialize;
@@ -17,7 +21,7 @@ use tokio::task::spawn_blocking;
 use super::App;
 use super::fail::Failed;
 use crate::admin::api::RouteInfo;
-use crate::admin::backend::{Backend, Refusal, Who};
+use crate::admin::backend::{Backend, Page, Refusal, Who};
 
 /// Longest body of a request, in bytes: fifty queue ids have two thousand.
 pub(super) const MAX_BODY: usize = 64 * 1024;
@@ -51,6 +55,37 @@ impl Route {
         };
         let handler = on(MethodFilter::GET, handler);
         Self { method: "GET", path, about, takes: name::<Q>(), answers: name::<A>(), handler }
+    }
+
+    /// Something to read for people: `answer` gets the query, and the languages that the reader likes.
+    pub(super) fn page<Q>(
+        path: &'static str,
+        about: &'static str,
+        answer: fn(&dyn Backend, Q, Option<&str>) -> Result<Page, Refusal>,
+    ) -> Self
+    where
+        Q: DeserializeOwned + Send + 'static,
+    {
+        let handler = async move |State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap| {
+            let query: Q = query(&uri)?;
+            let accept =
+                headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+            let page =
+                app.off_thread(&app.reads, move |daemon| Ok(answer(daemon, query, accept.as_deref())?));
+            let Page { content_type, language, text } = page.await?;
+            let headers = [
+                (CONTENT_TYPE, content_type),
+                (CONTENT_LANGUAGE, &language),
+                (VARY, "accept-language"),
+                (CACHE_CONTROL, "max-age=15"),
+                // The page's own style is all that it needs.
+                (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"),
+                (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            ];
+            Ok::<_, Failed>((headers, text).into_response())
+        };
+        let handler = on(MethodFilter::GET, handler);
+        Self { method: "GET", path, about, takes: name::<Q>(), answers: name::<Page>(), handler }
     }
 
     /// Something to do: `answer` gets the body, and who wants it.
@@ -95,22 +130,27 @@ impl App {
         places: &Semaphore,
         answer: impl FnOnce(&dyn Backend) -> Result<A, Refusal> + Send + 'static,
     ) -> Result<Response, Failed> {
-        let failed = |error: String| {
-            Failed::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "failed",
-                format!("becalm failed on this: {error}"),
-            )
-        };
-        let _place = places.acquire().await.map_err(|closed| failed(closed.to_string()))?;
-        let app = Arc::clone(self);
-        let text = spawn_blocking(move || {
-            let answer = answer(&*app.daemon).map_err(Failed::from)?;
+        let text = self.off_thread(places, move |daemon| {
+            let answer = answer(daemon).map_err(Failed::from)?;
             serde_json::to_vec(&answer).map_err(|error| failed(error.to_string()))
         });
-        let text = text.await.map_err(|panic| failed(panic.to_string()))??;
-        Ok(([(axum::http::header::CONTENT_TYPE, "application/json")], text).into_response())
+        Ok(([(CONTENT_TYPE, "application/json")], text.await?).into_response())
     }
+
+    /// What `answer` makes of the daemon, off the runtime's thread.
+    async fn off_thread<A: Send + 'static>(
+        self: &Arc<Self>,
+        places: &Semaphore,
+        answer: impl FnOnce(&dyn Backend) -> Result<A, Failed> + Send + 'static,
+    ) -> Result<A, Failed> {
+        let _place = places.acquire().await.map_err(|closed| failed(closed.to_string()))?;
+        let app = Arc::clone(self);
+        spawn_blocking(move || answer(&*app.daemon)).await.map_err(|panic| failed(panic.to_string()))?
+    }
+}
+
+fn failed(error: String) -> Failed {
+    Failed::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", format!("becalm failed on this: {error}"))
 }
 
 fn query<Q: DeserializeOwned>(uri: &Uri) -> Result<Q, Failed> {
