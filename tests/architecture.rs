@@ -89,7 +89,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("quarantine::helper", &["account", "clock", "quarantine", "telemetry::gate"]),
     ("journal", &[]),
     ("telemetry", &[]),
-    ("admin", &["public", "telemetry::counters"]),
+    ("admin", &["journal::event", "public", "telemetry::counters", "telemetry::metrics"]),
     ("public", &[]),
     (
         "config",
