@@ -122,7 +122,7 @@ pub fn held(socket: &Path, select: Selection) -> Result<Vec<HeldInfo>, AskError>
 /// # Errors
 /// See [`AskError`].
 pub fn probe(socket: &Path, list: &str) -> Result<ProbeTicket, AskError> {
-    post(socket, "/api/v1/probe", &StartProbe { list: list.to_owned() })
+    post(socket, "/api/v1/probe", &StartProbe { list: list.to_owned() }, PATIENCE)
 }
 
 /// The status for everyone, as the daemon writes it.

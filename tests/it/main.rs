@@ -26,5 +26,6 @@ mod sessions;
 mod storms;
 mod takeover;
 mod takeovers;
+mod top;
 mod transports;
 mod verdicts;
