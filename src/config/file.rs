@@ -12,8 +12,8 @@ use super::reader::{Known, Notes, Section, wanted};
 use super::rules::{MODES, Place, classes, default_policy, lists};
 use super::value::{self, Problem, days, hours, minutes, seconds};
 use super::{
-    Admin, AdminHttp, Config, Exempt, Listen, ListenAddress, Log, LogFormat, Policies, Quarantine, State,
-    Tables, UnknownLists, Watch,
+    Admin, AdminHttp, Config, Exempt, Listen, ListenAddress, Log, LogFormat, Policies, Public, Quarantine,
+    State, Tables, UnknownLists, Watch,
 };
 use crate::directory::settings::DirectorySettings;
 use crate::journal::settings::JournalSettings;
@@ -106,6 +106,7 @@ fn config(notes: &Notes, mut root: Section<'_, '_>, place: &Place<'_>) -> Config
         log: log(root.section("log")),
         quarantine: quarantine(root.section("quarantine")),
         admin: admin(notes, root.section("admin")),
+        public: public(root.section("public")),
         state: state(root.section("state")),
         journal: journal(root.section("journal")),
         alerts: alerts::alerts(root.section("alerts")),
@@ -365,6 +366,15 @@ fn admin(notes: &Notes, mut section: Section<'_, '_>) -> Admin {
     admin.http = admin_http(Section::of(notes, "admin.http", http));
     section.finish();
     admin
+}
+
+fn public(mut section: Section<'_, '_>) -> Public {
+    let mut public = Public::default();
+    set(&mut public.language, section.text("language", "a language, as in \"en\"", value::language));
+    public.templates = section.text("templates", "an absolute path", value::absolute_path);
+    set(&mut public.time_zone, section.text("time_zone", "a time zone, or \"\"", value::time_zone));
+    section.finish();
+    public
 }
 
 fn admin_http(mut section: Section<'_, '_>) -> AdminHttp {
