@@ -134,6 +134,7 @@ const PURE: &[&str] = &[
     "quarantine::ledger",
     "quarantine::mark",
     "quarantine::pace",
+    "quarantine::passed",
     "quarantine::protocol",
     "quarantine::queue_file",
     "quarantine::queue_id",

@@ -13,13 +13,17 @@ use tracing::{debug, info, warn};
 use super::shared::Shared;
 use super::watchdog::Watchdog;
 use crate::clock::Stopwatch;
-use crate::engine::{Action, Copies, Decision, Reason, Transaction};
+use crate::engine::{Action, Copies, Decision, Kind, Reason, Transaction};
+use crate::journal::event::Event;
+use crate::journal::record::Judged;
 use crate::milter::{
     AtData, Changes, Client, ClientAddress, Filter, FinalReply, MAX_REPLIES, Macros, ProtocolError, Session,
     SessionLimits, SmtpReply,
 };
 use crate::quarantine::ledger::Held;
 use crate::quarantine::mark::{self, Mark};
+use crate::quarantine::passed::{Place, Reply};
+use crate::storm::policy::Mode;
 use crate::telemetry::latency::Desk;
 use crate::time::Timestamp;
 
@@ -231,6 +235,50 @@ impl Handler {
         }
     }
 
+    /// The conversations that a message belongs to. None where it also goes to a list whose mail is never held.
+    fn places(&self, judged: &Judged) -> Vec<Place> {
+        let world = self.shared.engine.world();
+        let protected = judged
+            .shares
+            .iter()
+            .any(|share| world.list_by_key(share.list).is_some_and(|list| list.policy.never_hold));
+        let places = judged.shares.iter().filter(|share| share.thread != 0 && !protected);
+        places.map(|share| Place { list: share.list, thread: share.thread }).collect()
+    }
+
+    /// A storm that this message declared wants back what has passed of its conversation.
+    fn want_back(&self, events: &[Event], places: &[Place], now: Timestamp) {
+        let engine = &self.shared.engine;
+        for event in events {
+            let Event::StormStarted { storm, list: Some(list), .. } = event else { continue };
+            let Some(list) = engine.list_named(list.as_bytes(), now) else { continue };
+            if list.policy.mode != Mode::Hold || engine.is_observing() {
+                continue;
+            }
+            for place in places.iter().filter(|place| place.list == list.key) {
+                self.shared.passed.claw_back(*place, storm, now);
+            }
+        }
+    }
+
+    /// A reply that passes may be wanted back: its queue id is noted, if it carries a mark by which the helper knows
+    /// it, and nothing exempts it.
+    fn remember_passed(&self, decision: &Decision, places: Vec<Place>, queue_id: &str, now: Timestamp) {
+        let passes = decision.action == Action::Accept && decision.reason != Reason::Exempt;
+        let marked = decision.enforced && !self.shared.engine.is_observing();
+        if !passes || !marked || decision.kind == Kind::New || places.is_empty() {
+            return;
+        }
+        self.shared.passed.note(Reply {
+            queue_id: queue_id.to_owned(),
+            places,
+            list: decision.list.clone(),
+            author: decision.author.clone(),
+            copies: decision.audience,
+            at: now,
+        });
+    }
+
     fn report(&self, decision: Decision, queue_id: String, now: Timestamp) {
         let shared = &self.shared;
         let counters = &shared.counters;
@@ -340,7 +388,10 @@ impl Filter for Handler {
         };
         // First, whatever comes: a storm is announced once, by the message that declared it.
         self.shared.publish(&decision.events);
-        self.shared.memory.keep_judged(std::mem::take(&mut decision.record));
+        let judged = std::mem::take(&mut decision.record);
+        let places = self.places(&judged);
+        self.want_back(&decision.events, &places, now);
+        self.shared.memory.keep_judged(judged);
         if decision.action == Action::Hold && self.shared.ledger.full().is_some() {
             // Nothing is dropped: the sending server keeps it, and tries again.
             self.shared.counters.hold_full.add_one();
@@ -349,6 +400,7 @@ impl Filter for Handler {
         }
         match self.carry_out(&decision, &queue_id, now, changes) {
             Some(reply) => {
+                self.remember_passed(&decision, places, &queue_id, now);
                 self.report(decision, queue_id, now);
                 reply
             }

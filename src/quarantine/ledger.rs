@@ -36,7 +36,7 @@ pub struct Held {
     pub list: Option<String>,
     /// Who wrote it.
     pub author: Option<String>,
-    /// Why, as in the header; [`BY_HAND`] for what becalm had let pass.
+    /// Why, as in the header; [`BY_HAND`] or [`CLAWED_BACK`] for what becalm had let pass.
     pub reason: &'static str,
     /// The storm it belongs to.
     pub storm: Option<String>,
@@ -56,6 +56,9 @@ pub struct Held {
 
 /// The reason of messages that becalm accepted and somebody has put on hold since.
 pub const BY_HAND: &str = "by_hand";
+
+/// The reason of messages that becalm accepted and put on hold when a storm came of their conversation.
+pub const CLAWED_BACK: &str = "clawed_back";
 
 /// A message in the hold queue, as its mark says.
 #[derive(Clone, Debug, PartialEq, Eq)]

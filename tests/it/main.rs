@@ -6,6 +6,7 @@
 
 mod bench;
 mod by_hand;
+mod clawback;
 mod directory;
 mod failures;
 mod harness;

@@ -2,6 +2,7 @@
 //! old, watches the room that is left, and does what operators ask. A thread of its own: the helper may take its
 //! time, and no verdict waits for it.
 
+mod claw;
 mod link;
 
 use std::panic::AssertUnwindSafe;
@@ -15,7 +16,7 @@ use tracing::{error, info, warn};
 use super::shared::Shared;
 use crate::admin::api::{Act, Acted, Failed, HelperState, QuarantineState};
 use crate::config::Quarantine;
-use crate::quarantine::ledger::{Held, InQueue, Limits};
+use crate::quarantine::ledger::{CLAWED_BACK, Held, InQueue, Limits};
 use crate::quarantine::pace::Pace;
 use crate::quarantine::protocol::{HeldMail, Reason, Request};
 use crate::quarantine::queue_id::QueueId;
@@ -197,7 +198,7 @@ impl Keeper {
                 error!("looking after held mail failed; it stays on hold, and the next round tries again");
             }
             if !more.unwrap_or(false) {
-                std::thread::sleep(ROUND);
+                self.shared.passed.wait(ROUND);
             }
         }
     }
@@ -211,6 +212,8 @@ impl Keeper {
         if !self.links().is_any_ready(now) {
             return false;
         }
+        // First: while it is waited for, it is delivered.
+        self.claw_back();
         // Before anything is released. Where one of several helpers is missing, the others work on.
         if now >= rounds.next_look && self.look(now) {
             rounds.next_look = self.shared.clock.now().after(settings.reconcile);
@@ -368,7 +371,9 @@ impl Keeper {
                     return Ok(());
                 }
                 shared.counters.released.add_one();
-                shared.counters.copies_released.add(item.as_ref().map_or(0, |item| item.copies));
+                // What was clawed back had been counted as passed.
+                let prevented = item.as_ref().filter(|item| item.reason != CLAWED_BACK);
+                shared.counters.copies_released.add(prevented.map_or(0, |item| item.copies));
                 // His mail reaches the list: he is somebody who writes to it.
                 if let Some(Held { list: Some(list), author: Some(author), .. }) = &item {
                     shared.make_known(list, author);

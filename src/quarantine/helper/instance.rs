@@ -44,6 +44,9 @@ pub(super) const RELEASE: Verb =
     Verb { flag: "-H", queues: &["hold"], says: "released from hold", since: (2, 0), leaves: true };
 pub(super) const RETURN: Verb =
     Verb { flag: "-f", queues: &["hold"], says: "released from hold", since: (3, 5), leaves: true };
+/// Into the queue anew, under another queue id: with those recipients that are left.
+pub(super) const REQUEUE: Verb =
+    Verb { flag: "-r", queues: &["hold"], says: "requeued", since: (2, 0), leaves: false };
 pub(super) const HOLD: Verb = Verb {
     flag: "-h",
     queues: &["incoming", "active", "deferred"],

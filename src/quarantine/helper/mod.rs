@@ -26,7 +26,9 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::mark::{self, Mark, Marker};
-use super::protocol::{HeldMail, Hello, MAX_REQUEST, Reason, Refusal, Reply, Request, VERSION};
+use super::protocol::{
+    HeldMail, Hello, MAX_REQUEST, Reason, Recipients, Refusal, Reply, Request, VERSION,
+};
 use super::queue_file::QueueFile;
 use super::queue_id::QueueId;
 use crate::account;
@@ -261,18 +263,15 @@ impl Site {
     fn act(&self, request: &Request) -> Reply {
         let _one_at_a_time = self.acting();
         match self.try_to_act(request) {
-            Ok((id, said, waits)) => {
+            Ok(Done { id, said, waits, recipients }) => {
                 info!(queue_id = %id, said = said.join(", "), waits, "done");
-                Reply::Done { id: id.to_string(), said, waits }
+                Reply::Done { id: id.to_string(), said, waits, recipients }
             }
             Err(Refusal { reason, message }) => self.refuse(reason, message),
         }
     }
 
-    fn try_to_act<'r>(
-        &self,
-        request: &'r Request,
-    ) -> Result<(&'r QueueId, Vec<String>, Option<String>), Refusal> {
+    fn try_to_act<'r>(&self, request: &'r Request) -> Result<Done<'r>, Refusal> {
         let (id, verb) = match request {
             Request::Hold(id) => (id, instance::HOLD),
             Request::Release(id) => (id, instance::RELEASE),
@@ -294,6 +293,22 @@ impl Site {
         };
         let content = file.read().map_err(|error| refusal(Reason::NotOurs, format!("{id}: {error}")))?;
         let (_, mark) = verified(&marker, &content, id)?;
+        let unknown = |error| refusal(Reason::Failed, format!("{id}: {error}"));
+        if matches!(request, Request::Hold(_)) {
+            let said = self.instance.postsuper(verb, id)?;
+            // The same file, wherever it is now.
+            let recipients = file.recipients().map_err(unknown)?;
+            if recipients.left == 0 && !file.is_being_delivered() {
+                // It was about to be removed. With nobody to deliver it to, the queue manager does that now.
+                self.instance.postsuper(instance::RELEASE, id)?;
+                return Err(refusal(Reason::NotFound, format!("all its recipients have {id}")));
+            }
+            return Ok(Done { id, said, waits: None, recipients: Some(recipients) });
+        }
+        let recipients = file.recipients().map_err(unknown)?;
+        if mark.verdict != "hold" || recipients.reached > 0 {
+            return self.act_on_begun(request, id, &file, recipients);
+        }
         if matches!(request, Request::Return(_) | Request::Expire(..)) && content.sender.is_empty() {
             return Err(refusal(
                 Reason::NoSender,
@@ -310,7 +325,47 @@ impl Site {
         }
         let said = self.instance.postsuper(verb, id)?;
         let waits = if verb.leaves { self.instance.deliver(id).err() } else { None };
-        Ok((id, said, waits))
+        Ok(Done { id, said, waits, recipients: None })
+    }
+
+    /// Acts upon a message that was put on hold when its delivery may have begun.
+    ///
+    /// What Postfix does then (read in its source, and seen with 3.7.11): the file leaves the queue at once, delivery
+    /// agents that have it open finish and mark their recipients in it as done, and the others find no file and
+    /// deliver nothing. But the queue manager still has those others in its memory, and gives them to agents for as
+    /// long as its rate and concurrency limits take. Were the file to come back under the same queue id before that
+    /// is over, it would be delivered from two memories at once: to somebody twice, or removed before the end.
+    /// Nobody can ask the queue manager whether it is over. So such a message comes back by `postsuper -r`, as a new
+    /// message with another queue id and those recipients that are left: what the queue manager remembers of the old
+    /// one leads nowhere, for ever. A copy for `always_bcc` and the like is made again; no recipient is.
+    fn act_on_begun<'r>(
+        &self,
+        request: &Request,
+        id: &'r QueueId,
+        file: &queue::Message,
+        recipients: Recipients,
+    ) -> Result<Done<'r>, Refusal> {
+        if !matches!(request, Request::Release(_)) {
+            return Err(refusal(
+                Reason::Begun,
+                format!(
+                    "{id} was on its way when it was put on hold, {} of its recipients have it: release it, or \
+                     delete it with `postsuper -d {id}`",
+                    recipients.reached
+                ),
+            ));
+        }
+        if file.is_being_delivered() {
+            let message = format!("{id} is still being delivered to somebody: try again in a minute");
+            return Err(refusal(Reason::Failed, message));
+        }
+        let (verb, waits) = match recipients.left {
+            // For the queue manager to remove.
+            0 => (instance::RELEASE, None),
+            _ => (instance::REQUEUE, Some("pickup(8) takes it up within a minute, under another id".to_owned())),
+        };
+        let said = self.instance.postsuper(verb, id)?;
+        Ok(Done { id, said, waits, recipients: None })
     }
 
     /// With the key as it is now: the daemon may have made it after the helper was started.
@@ -337,6 +392,14 @@ impl Site {
     fn acting(&self) -> MutexGuard<'_, ()> {
         self.acting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What was done.
+struct Done<'r> {
+    id: &'r QueueId,
+    said: Vec<String>,
+    waits: Option<String>,
+    recipients: Option<Recipients>,
 }
 
 /// The message's mark, as text and read, if this site made it for this very message.

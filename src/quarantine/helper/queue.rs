@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use crate::quarantine::mark;
+use crate::quarantine::protocol::Recipients;
 use crate::quarantine::queue_file::{self, Malformed, QueueFile, ReadAt};
 use crate::quarantine::queue_id::QueueId;
 
@@ -76,6 +77,22 @@ impl Message {
     /// What it says.
     pub(super) fn read(&self) -> Result<QueueFile, Malformed> {
         queue_file::read(self, mark::HEADER)
+    }
+
+    /// Who is left, and who has it.
+    pub(super) fn recipients(&self) -> Result<Recipients, Malformed> {
+        let (left, reached) = queue_file::count_recipients(self)?;
+        Ok(Recipients { left, reached })
+    }
+
+    /// Does a delivery agent work on it? Each locks the file that it delivers (Postfix's `INTERNAL_LOCK`, which is
+    /// flock(2) here), for as long as it does.
+    pub(super) fn is_being_delivered(&self) -> bool {
+        use rustix::fs::{FlockOperation, flock};
+        let locked = flock(&self.0, FlockOperation::NonBlockingLockExclusive).is_err();
+        // Closing it, a moment from now, would do the same.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+        locked
     }
 }
 
