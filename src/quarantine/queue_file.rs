@@ -389,9 +389,10 @@ mod tests {
         let mut file = file();
         assert_eq!(count_recipients(&file.as_slice()), Ok((2, 0)));
         // As a delivery agent does.
-        let at = file.windows(4).position(|four| four == b"R\x0db@").or_else(|| {
-            file.windows(3).position(|three| three == [b'R', 13, b'b'])
-        });
+        let at = file
+            .windows(4)
+            .position(|four| four == b"R\x0db@")
+            .or_else(|| file.windows(3).position(|three| three == [b'R', 13, b'b']));
         file[at.expect("the first recipient")] = b'D';
         assert_eq!(count_recipients(&file.as_slice()), Ok((1, 1)));
         assert!(count_recipients(&file.get(..150).unwrap()).is_err());

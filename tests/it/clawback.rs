@@ -8,14 +8,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use becalm::admin::api::HeldInfo;
-use becalm::postfix::Builder;
+use becalm::postfix::{Builder, Postfix};
 use becalm::quarantine::client::ClientError;
 use becalm::quarantine::protocol::{Reason, Request};
 use becalm::quarantine::queue_id::QueueId;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Helper, Letter, PATIENCE, Site, person, queued, wait_until};
+use crate::harness::{Becalm, Helper, Letter, Mailbox, PATIENCE, Site, person, queued, start, wait_until};
 
 const ALL: &str = "all@example.org";
 
@@ -33,9 +33,12 @@ impl Gate {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
-        let script = "[ -e \"$1/down\" ] && exit 75\n\
-                      echo \"$2\" >> \"$1/begun\"; read -r token < \"$1/gate\"\n\
-                      printf '%s %s\\n' \"$(sed -n 's/^Message-ID: //p')\" \"$2\" >> \"$1/delivered\"\n";
+        let script = "folder=$1; shift; [ -e \"$folder/down\" ] && exit 75\n\
+                      id=$(sed -n 's/^Message-ID: //p')\n\
+                      for to; do\n\
+                      echo \"$to\" >> \"$folder/begun\"; read -r token < \"$folder/gate\"\n\
+                      printf '%s %s\\n' \"$id\" \"$to\" >> \"$folder/delivered\"\n\
+                      done\n";
         std::fs::write(folder.path().join("deliver.sh"), script).unwrap();
         let gate = folder.path().join("gate");
         for name in ["delivered", "begun"] {
@@ -49,11 +52,19 @@ impl Gate {
         Self { folder, tokens }
     }
 
+    fn site(&self, people: usize, agents: usize, build: impl FnOnce(Builder) -> Builder) -> Site {
+        let becalm = Becalm::start(THIRD);
+        let postfix = Postfix::builder().milter(becalm.milter()).default_action("tempfail");
+        let postfix = start(build(self.serve(postfix, people, agents)));
+        Site { postfix, becalm, mailbox: Mailbox::new() }
+    }
+
     /// A Postfix that expands the list to so many people, and delivers by this, `agents` copies at a time.
     fn serve(&self, postfix: Builder, people: usize, agents: usize) -> Builder {
         let folder = self.folder.path().display();
         let members: Vec<String> = (0..people).map(|n| format!("member{n}@example.org")).collect();
-        std::fs::write(self.folder.path().join("virtual"), format!("{ALL} {}\n", members.join(", "))).unwrap();
+        std::fs::write(self.folder.path().join("virtual"), format!("{ALL} {}\n", members.join(", ")))
+            .unwrap();
         std::fs::set_permissions(self.folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
         postfix
             .service(format!(
@@ -96,6 +107,15 @@ fn held(site: &Site, reason: &str) -> Vec<HeldInfo> {
     serde_json::from_value(json["messages"].clone()).unwrap()
 }
 
+/// A helper that becalm has found.
+fn helper(site: &Site) -> Helper {
+    let helper = Helper::start(&site.postfix, &site.becalm);
+    wait_until("the helper is found", || {
+        (site.becalm.status().quarantine.helpers[0].state == "ok").then_some(())
+    });
+    helper
+}
+
 /// The root of a conversation, and a reply that passes.
 fn root(site: &Site) -> String {
     queued(&site.send(&Letter::new(&person(0), "root"), &[ALL]))
@@ -126,9 +146,8 @@ fn a_delivery_that_has_begun_stops_and_nobody_gets_it_twice() {
     const BEGUN: usize = 20;
     const AGENTS: usize = 3;
     let gate = Gate::new();
-    let site =
-        Site::with(THIRD, |postfix| gate.serve(postfix.default_action("tempfail"), PEOPLE, AGENTS));
-    let helper = Helper::start(&site.postfix, &site.becalm);
+    let site = gate.site(PEOPLE, AGENTS, |postfix| postfix);
+    let helper = helper(&site);
     let root = root(&site);
     gate.give(PEOPLE);
     site.postfix.wait_for_log(&format!("{root}: removed"), PATIENCE).unwrap();
@@ -136,7 +155,8 @@ fn a_delivery_that_has_begun_stops_and_nobody_gets_it_twice() {
     gate.give(BEGUN);
     // As many as there are agents have the file open, and wait.
     wait_until("the delivery stands", || {
-        (gate.lines("begun") == PEOPLE + BEGUN + AGENTS && gate.lines("delivered") == PEOPLE + BEGUN).then_some(())
+        (gate.lines("begun") == PEOPLE + BEGUN + AGENTS && gate.lines("delivered") == PEOPLE + BEGUN)
+            .then_some(())
     });
     let stopped = reply(&site, 2);
     let line = site.becalm.wait_for_log("clawed back from Postfix's queue");
@@ -154,11 +174,11 @@ fn a_delivery_that_has_begun_stops_and_nobody_gets_it_twice() {
 
     // Not while somebody delivers it; and it cannot be returned to its sender, since some have it.
     let mut client = helper.connect();
-    let act = |client: &mut becalm::quarantine::client::Client, verb: fn(QueueId) -> Request| {
-        match client.act(&verb(QueueId::parse(&id).unwrap())) {
-            Err(ClientError::Refused(refusal)) => refusal.reason,
-            other => panic!("{other:?}"),
-        }
+    let act = |client: &mut becalm::quarantine::client::Client, verb: fn(QueueId) -> Request| match client
+        .act(&verb(QueueId::parse(&id).unwrap()))
+    {
+        Err(ClientError::Refused(refusal)) => refusal.reason,
+        other => panic!("{other:?}"),
     };
     assert_eq!(act(&mut client, Request::Release), Reason::Failed);
     assert_eq!(act(&mut client, Request::Return), Reason::Begun);
@@ -183,13 +203,13 @@ fn a_delivery_that_has_begun_stops_and_nobody_gets_it_twice() {
 /// pace: a release meanwhile must not let both memories deliver.
 #[test]
 fn released_while_the_queue_manager_still_remembers_it() {
-    const PEOPLE: usize = 10;
+    const PEOPLE: usize = 12;
     let gate = Gate::new();
-    let site = Site::with(THIRD, |postfix| {
-        let postfix = gate.serve(postfix.default_action("tempfail"), PEOPLE, 1);
-        postfix.set("gate_destination_rate_delay", "1s")
+    let site = gate.site(PEOPLE, 1, |postfix| {
+        // Two at a time: where each recipient is a destination of its own, each has a pace of its own.
+        postfix.set("gate_destination_rate_delay", "1s").set("gate_destination_recipient_limit", "2")
     });
-    let _helper = Helper::start(&site.postfix, &site.becalm);
+    let _helper = helper(&site);
     // Enough for all of them, and for as many that should not be.
     gate.give(4 * PEOPLE);
     let root = root(&site);
@@ -212,13 +232,12 @@ fn released_while_the_queue_manager_still_remembers_it() {
 #[test]
 fn a_list_that_waits_in_the_deferred_queue() {
     let gate = Gate::new();
-    let site = Site::with(THIRD, |postfix| gate.serve(postfix.default_action("tempfail"), 0, 1));
-    let _helper = Helper::start(&site.postfix, &site.becalm);
+    let site = gate.site(0, 1, |postfix| postfix);
+    let _helper = helper(&site);
     std::fs::write(gate.down(), "").unwrap();
     let root = root(&site);
     let id = reply(&site, 1);
-    let other =
-        queued(&site.send(&Letter::new(&person(5), "elsewhere"), &["friend@example.org"]));
+    let other = queued(&site.send(&Letter::new(&person(5), "elsewhere"), &["friend@example.org"]));
     site.postfix.wait_until_idle(PATIENCE).unwrap();
     assert_eq!(site.postfix.in_queue("deferred").unwrap().len(), 3);
     reply(&site, 2);

@@ -26,9 +26,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::mark::{self, Mark, Marker};
-use super::protocol::{
-    HeldMail, Hello, MAX_REQUEST, Reason, Recipients, Refusal, Reply, Request, VERSION,
-};
+use super::protocol::{HeldMail, Hello, MAX_REQUEST, Reason, Recipients, Refusal, Reply, Request, VERSION};
 use super::queue_file::QueueFile;
 use super::queue_id::QueueId;
 use crate::account;
@@ -362,7 +360,10 @@ impl Site {
         let (verb, waits) = match recipients.left {
             // For the queue manager to remove.
             0 => (instance::RELEASE, None),
-            _ => (instance::REQUEUE, Some("pickup(8) takes it up within a minute, under another id".to_owned())),
+            _ => (
+                instance::REQUEUE,
+                Some("pickup(8) takes it up within a minute, under another id".to_owned()),
+            ),
         };
         let said = self.instance.postsuper(verb, id)?;
         Ok(Done { id, said, waits, recipients: None })
