@@ -21,6 +21,8 @@ pub enum Request {
         /// Of these; without any, all.
         select: Selection,
     },
+    /// Throw the emergency switch.
+    Observe(Observe),
     /// Do something with held messages.
     Act {
         /// What.
@@ -72,6 +74,87 @@ pub struct Ids {
     pub ids: Vec<String>,
 }
 
+/// The emergency switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observe {
+    /// true: no mail is touched. false: each list is in its own mode.
+    pub on: bool,
+}
+
+/// The emergency switch was thrown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observing {
+    /// Everything is put to observe.
+    pub observing: bool,
+    /// What an operator should know.
+    pub notes: Vec<String>,
+}
+
+/// How much of the audit log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WhichAudit {
+    /// So many entries: 1 to 1,000. Without it 100.
+    pub limit: Option<usize>,
+}
+
+/// What operators did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AuditLog {
+    /// The latest first, each as it stands in the file: `at`, `user`, and `uid` or (over TCP) `peer`; then `act`
+    /// with `asked` or `done`, or `storms` with what was decided or what came of it.
+    pub entries: Vec<serde_json::Value>,
+    /// Lines among them that are no entries.
+    pub damaged: usize,
+}
+
+/// Figures of the event stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulse {
+    /// The time by the daemon's clock, RFC 3339.
+    pub now: String,
+    /// Counts since the start.
+    pub counts: Counts,
+    /// Held messages.
+    pub held: u64,
+    /// Milter connections now.
+    pub connections: usize,
+    /// Lists in a storm now.
+    pub storms: usize,
+}
+
+impl Pulse {
+    /// Has nothing happened but the passing of time?
+    pub fn same_but_for_time(&self, other: &Self) -> bool {
+        let Self { now: _, counts, held, connections, storms } = other;
+        (&self.counts, self.held, self.connections, self.storms) == (counts, *held, *connections, *storms)
+    }
+}
+
+/// Events that were left out of the event stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missed {
+    /// So many.
+    pub count: u64,
+}
+
+/// The process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alive {
+    /// It does.
+    pub alive: bool,
+}
+
+/// Does it serve?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// It takes milter sessions.
+    pub ready: bool,
+    /// Why not: `starting`, `draining`, `no_listeners`.
+    pub reasons: Vec<String>,
+}
+
 /// A route that takes no parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +174,8 @@ pub struct RouteInfo {
     pub method: String,
     /// Its path.
     pub path: String,
+    /// Who may: `open` (everybody who can connect), `read`, `act`.
+    pub access: String,
     /// What it is for.
     pub about: String,
     /// The type of its query, or of its body.
@@ -183,6 +268,8 @@ pub enum Reply {
     Acted(Acted),
     /// To decisions about storms.
     ByHand(ByHand),
+    /// To `observe`.
+    Observing(Observing),
 }
 
 /// What was done with a list.

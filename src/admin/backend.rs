@@ -1,11 +1,18 @@
 //! What the HTTP side needs of a daemon. It knows no other side of it.
 
 use std::fmt;
+use std::net::SocketAddr;
 
-use super::api::{Act, Acted, ByHand, Decision, Lists, Quarantine, Selection, Status, Storms};
+use tokio::sync::broadcast;
 
-/// A running daemon. Its answers may take a moment and may read or write files: none is called where it would keep
-/// the runtime waiting.
+use super::api::{
+    Act, Acted, AuditLog, ByHand, Decision, Lists, Observing, Pulse, Quarantine, Selection, Status, Storms,
+};
+use crate::journal::event::Event;
+use crate::telemetry::metrics::Exposition;
+
+/// A running daemon. Its answers may take a moment, and may read or write files, but where it is said otherwise:
+/// they are not asked for where that would keep the runtime waiting.
 pub trait Backend: Send + Sync + 'static {
     /// How is it?
     fn status(&self) -> Status;
@@ -22,6 +29,9 @@ pub trait Backend: Send + Sync + 'static {
     /// A selection that makes no sense.
     fn quarantine(&self, select: &Selection) -> Result<Quarantine, Refusal>;
 
+    /// Its metrics, as Prometheus reads them.
+    fn metrics(&self, exposition: Exposition) -> String;
+
     /// Releases or returns held messages, and writes down who did.
     ///
     /// # Errors
@@ -33,6 +43,27 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// Nothing was done: there is no such list or storm, or it cannot be written down.
     fn decide(&self, decision: &Decision, who: &Who) -> Result<ByHand, Refusal>;
+
+    /// Throws the emergency switch, and writes down who did.
+    ///
+    /// # Errors
+    /// It stands as it stood.
+    fn observe(&self, on: bool, who: &Who) -> Result<Observing, Refusal>;
+
+    /// The latest so many of what operators did.
+    ///
+    /// # Errors
+    /// The log cannot be read, or not so much of it.
+    fn audit(&self, limit: Option<usize>) -> Result<AuditLog, Refusal>;
+
+    /// The figures of this moment.
+    fn pulse(&self) -> Pulse;
+
+    /// Events from now on.
+    fn feed(&self) -> broadcast::Receiver<Event>;
+
+    /// Why it takes no milter sessions: `starting`, `draining`, `no_listeners`. Answers at once.
+    fn unready(&self) -> Vec<&'static str>;
 }
 
 /// Who asks.
@@ -40,6 +71,8 @@ pub trait Backend: Send + Sync + 'static {
 pub enum Who {
     /// On the unix socket: a user of this machine, as the kernel says.
     User(u32),
+    /// On TCP: whoever has the token, and from where.
+    Token(SocketAddr),
 }
 
 /// For the log of the daemon.
@@ -47,6 +80,7 @@ impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::User(user) => write!(f, "user {user}"),
+            Self::Token(peer) => write!(f, "token, from {peer}"),
         }
     }
 }

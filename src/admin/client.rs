@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// An act upon held mail waits for the helper.
 const PATIENCE_FOR_ACTS: Duration = Duration::from_secs(100);
 
+/// The emergency switch works without the daemon too: whoever throws it does not wait for one that hangs.
+const PATIENCE_FOR_THE_SWITCH: Duration = Duration::from_secs(3);
+
 /// Held messages in one answer: the most that there may be.
 const PAGE: usize = 5000;
 
@@ -73,16 +76,21 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Reply, AskError> {
         Request::Lists {} => Reply::Lists(get(socket, "/api/v1/lists")?),
         Request::Storms {} => Reply::Storms(get(socket, "/api/v1/storms")?),
         Request::Quarantine { select } => Reply::Quarantine(get(socket, &quarantine(select))?),
-        Request::Decide(Decision::EndStorm(end)) => Reply::ByHand(post(socket, "/api/v1/storms/end", end)?),
+        Request::Decide(Decision::EndStorm(end)) => {
+            Reply::ByHand(post(socket, "/api/v1/storms/end", end, PATIENCE)?)
+        }
         Request::Decide(Decision::Close(start)) => {
-            Reply::ByHand(post(socket, "/api/v1/storms/start", start)?)
+            Reply::ByHand(post(socket, "/api/v1/storms/start", start, PATIENCE)?)
+        }
+        Request::Observe(observe) => {
+            Reply::Observing(post(socket, "/api/v1/observe", observe, PATIENCE_FOR_THE_SWITCH)?)
         }
         Request::Act { act, ids } => {
             let path = match act {
                 Act::Release => "/api/v1/quarantine/release",
                 Act::Return => "/api/v1/quarantine/return",
             };
-            Reply::Acted(post(socket, path, &Ids { ids: ids.clone() })?)
+            Reply::Acted(post(socket, path, &Ids { ids: ids.clone() }, PATIENCE_FOR_ACTS)?)
         }
     })
 }
@@ -109,10 +117,15 @@ fn get<A: DeserializeOwned>(socket: &Path, path: &str) -> Result<A, AskError> {
     exchange(socket, hyper::Request::get(path), Bytes::new(), PATIENCE)
 }
 
-fn post<A: DeserializeOwned>(socket: &Path, path: &str, body: &impl Serialize) -> Result<A, AskError> {
+fn post<A: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    body: &impl Serialize,
+    patience: Duration,
+) -> Result<A, AskError> {
     let text = serde_json::to_vec(body).map_err(|error| AskError::Garbled(error.to_string()))?;
     let head = hyper::Request::post(path).header(CONTENT_TYPE, "application/json");
-    exchange(socket, head, text.into(), PATIENCE_FOR_ACTS)
+    exchange(socket, head, text.into(), patience)
 }
 
 fn exchange<A: DeserializeOwned>(

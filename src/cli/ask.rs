@@ -54,7 +54,7 @@ pub fn run(args: &AskArgs, request: &Request) -> anyhow::Result<ExitCode> {
         Reply::Status(status) => status_text(status),
         Reply::Lists(lists) => lists_text(lists),
         Reply::Storms(storms) => storms_text(storms),
-        Reply::Quarantine(_) | Reply::Acted(_) | Reply::ByHand(_) => {
+        Reply::Quarantine(_) | Reply::Acted(_) | Reply::ByHand(_) | Reply::Observing(_) => {
             bail!("becalm gave another answer than was asked for")
         }
     };

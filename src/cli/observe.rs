@@ -1,17 +1,18 @@
 //! `becalm observe`: everything at once to observe, and back.
 //!
 //! The switch is a file in the state directory: it works when the daemon does not answer, and it outlives a
-//! restart. The daemon looks for it every second.
+//! restart. The daemon looks for it every second. Where a daemon answers, it throws the switch itself, at once, and
+//! writes into the audit log who wanted it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 
 use super::ask::load_config;
-use crate::admin::api::{Reply, Request};
-use crate::admin::client;
+use crate::admin::api::{Observe, Reply, Request};
+use crate::admin::client::{self, AskError};
 use crate::daemon::site;
 
 /// Puts everything to observe at once: mail is judged and reported, nothing is touched.
@@ -31,27 +32,36 @@ enum Switch {
     Off,
 }
 
-/// Throws the switch, and says whether a daemon is there to see it.
+/// Asks the daemon to throw the switch, which writes down who did; where none answers, throws it without one.
 pub fn run(args: &ObserveArgs) -> anyhow::Result<ExitCode> {
     let config = load_config(args.config.as_deref())?;
-    let flag = site::observe_flag(&config);
-    let done = match args.switch {
-        Switch::On => std::fs::write(&flag, "put there by `becalm observe on`\n"),
-        Switch::Off => match std::fs::remove_file(&flag) {
+    let on = args.switch == Switch::On;
+    let when = match client::ask(&config.admin.socket, &Request::Observe(Observe { on })) {
+        Ok(Reply::Observing(done)) => {
+            done.notes.iter().for_each(|note| eprintln!("becalm: {note}"));
+            "from now on".to_owned()
+        }
+        Ok(_) => bail!("becalm gave another answer than was asked for"),
+        Err(AskError::Refused { message, .. }) if !on => bail!("{message}"),
+        // In an emergency what matters is that it is done.
+        Err(error) => {
+            throw(&site::observe_flag(&config), on)?;
+            eprintln!("becalm: this is not in the audit log: {error}");
+            "as soon as a daemon sees it".to_owned()
+        }
+    };
+    let what = if on { "everything is put to observe" } else { "each list is in its own mode again" };
+    super::print(&format!("{what}, {when}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn throw(flag: &Path, on: bool) -> anyhow::Result<()> {
+    let done = match on {
+        true => std::fs::write(flag, "put there by `becalm observe on`\n"),
+        false => match std::fs::remove_file(flag) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             done => done,
         },
     };
-    done.with_context(|| format!("cannot change {}; run this as root or as becalm's user", flag.display()))?;
-    let daemon = match client::ask(&config.admin.socket, &Request::Status {}) {
-        Ok(Reply::Status(_)) => "within a second".to_owned(),
-        Ok(_) => "as soon as it looks".to_owned(),
-        Err(error) => format!("when a daemon runs ({error})"),
-    };
-    let what = match args.switch {
-        Switch::On => "everything is put to observe",
-        Switch::Off => "each list is in its own mode again",
-    };
-    super::print(&format!("{what}, {daemon}\n"))?;
-    Ok(ExitCode::SUCCESS)
+    done.with_context(|| format!("cannot change {}; run this as root or as becalm's user", flag.display()))
 }

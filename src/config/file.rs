@@ -11,8 +11,8 @@ use super::reader::{Known, Notes, Section, wanted};
 use super::rules::{MODES, Place, classes, default_policy, lists};
 use super::value::{self, Problem, days, hours, minutes, seconds};
 use super::{
-    Admin, Config, Exempt, Listen, ListenAddress, Log, LogFormat, Policies, Quarantine, State, Tables,
-    UnknownLists, Watch,
+    Admin, AdminHttp, Config, Exempt, Listen, ListenAddress, Log, LogFormat, Policies, Quarantine, State,
+    Tables, UnknownLists, Watch,
 };
 use crate::directory::settings::DirectorySettings;
 use crate::journal::settings::JournalSettings;
@@ -40,7 +40,7 @@ pub(super) fn whereabouts(text: &str) -> Option<(Admin, State)> {
     let (table, _) = DeTable::parse_recoverable(text);
     let notes = Notes::default();
     let mut root = Section::root(&notes, &table);
-    let places = (admin(root.section("admin")), state(root.section("state")));
+    let places = (admin(&notes, root.section("admin")), state(root.section("state")));
     let (diagnostics, _) = notes.into_parts();
     let wrong = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     (!wrong).then_some(places)
@@ -104,7 +104,7 @@ fn config(notes: &Notes, mut root: Section<'_, '_>, place: &Place<'_>) -> Config
         tables: tables(root.section("tables")),
         log: log(root.section("log")),
         quarantine: quarantine(root.section("quarantine")),
-        admin: admin(root.section("admin")),
+        admin: admin(notes, root.section("admin")),
         state: state(root.section("state")),
         journal: journal(root.section("journal")),
     };
@@ -350,14 +350,39 @@ fn quarantine(mut section: Section<'_, '_>) -> Quarantine {
     quarantine
 }
 
-fn admin(mut section: Section<'_, '_>) -> Admin {
+fn admin(notes: &Notes, mut section: Section<'_, '_>) -> Admin {
     let mut admin = Admin::default();
     set(&mut admin.socket, section.text("socket", "an absolute path", value::absolute_path));
     set(&mut admin.mode, mode_bits(&mut section));
     set(&mut admin.group, group(&mut section));
     set(&mut admin.users, section.texts("users", "names of users", value::name));
+    let http = section.take("http");
+    admin.http = admin_http(Section::of(notes, "admin.http", http));
     section.finish();
     admin
+}
+
+fn admin_http(mut section: Section<'_, '_>) -> AdminHttp {
+    let mut http = AdminHttp::default();
+    http.listen = section.text("listen", "a loopback address with its port", value::loopback);
+    set(&mut http.read_without_token, section.flag("read_without_token"));
+    http.token_file = section.text("token_file", "an absolute path", value::absolute_path);
+    set(&mut http.allowed_hosts, section.texts("allowed_hosts", "names of hosts", value::domain));
+    if http.allowed_hosts.len() > 16 {
+        let message = format!("`allowed_hosts`: {} are given", http.allowed_hosts.len());
+        section.error("allowed_hosts", message, "allowed: 0 to 16");
+    }
+    set(&mut http.max_streams, section.count("max_streams", 1..=10_000));
+    if http.listen.is_some() && http.token_file.is_none() && !http.read_without_token {
+        let help = "set `token_file`, or `read_without_token = true`";
+        section.warn(
+            "listen",
+            "without a token nobody may ask anything by TCP but whether becalm lives",
+            help,
+        );
+    }
+    section.finish();
+    http
 }
 
 fn state(mut section: Section<'_, '_>) -> State {

@@ -1,6 +1,6 @@
 //! Single values of the file: text and numbers into checked types.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -111,6 +111,25 @@ pub(super) fn permissions(text: &str) -> Result<u32, Problem> {
     u32::from_str_radix(digits, 8).ok().filter(|bits| *bits <= 0o777 && !digits.starts_with('+')).ok_or_else(
         || Problem::new(format!("`{text}` is not a file mode"), "write it in octal, as in \"0660\""),
     )
+}
+
+/// `127.0.0.1:8025`, `[::1]:8025`: TCP that cannot be reached from elsewhere.
+pub(super) fn loopback(text: &str) -> Result<SocketAddr, Problem> {
+    let address: SocketAddr = text.parse().map_err(|_| {
+        Problem::new(
+            format!("`{text}` is not an address with a port"),
+            "write \"127.0.0.1:8025\" or \"[::1]:8025\"",
+        )
+    })?;
+    if !address.ip().is_loopback() {
+        return Err(Problem::new(
+            format!(
+                "`{address}` can be reached from other machines, and what is sent there is not encrypted"
+            ),
+            "listen on 127.0.0.1 or ::1; for others, put a web server with TLS and its own log-in before it",
+        ));
+    }
+    Ok(address)
 }
 
 /// For the command line.

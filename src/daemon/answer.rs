@@ -2,19 +2,23 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use tracing::info;
+use tokio::sync::broadcast;
+use tracing::{error, info, warn};
 
 use super::Daemon;
 use crate::admin::api::{
-    Act, Acted, ByHand, Decision, HeldInfo, ListInfo, Lists, MAX_ACTS, OpenList, Quarantine, Selection,
-    Source, Status, Storms, TableUse,
+    Act, Acted, AuditLog, ByHand, Decision, HeldInfo, ListInfo, Lists, MAX_ACTS, Observing, OpenList, Pulse,
+    Quarantine, Selection, Source, Status, Storms, TableUse,
 };
 use crate::admin::backend::{Backend, Refusal, Who};
 use crate::engine::WatchedList;
+use crate::journal::event::Event;
 use crate::quarantine::ledger::Held;
 use crate::storm::policy::Mode;
 use crate::storm::state::Phase;
+use crate::telemetry::metrics::Exposition;
 use crate::time::Timestamp;
 use crate::window::TableStats;
 
@@ -26,6 +30,10 @@ const PAGE: usize = 1000;
 
 /// ... and at most: 2 MB.
 const MAX_PAGE: usize = 5000;
+
+/// Entries of the audit log in one reply, where it is not said how many; and at most.
+const ENTRIES: usize = 100;
+const MAX_ENTRIES: usize = 1000;
 
 impl Backend for Daemon {
     fn status(&self) -> Status {
@@ -44,12 +52,57 @@ impl Backend for Daemon {
         self.quarantine(select)
     }
 
+    fn metrics(&self, exposition: Exposition) -> String {
+        self.metrics(exposition)
+    }
+
     fn act(&self, act: Act, ids: &[String], who: &Who) -> Result<Acted, Refusal> {
         self.operate(act, ids, who)
     }
 
     fn decide(&self, decision: &Decision, who: &Who) -> Result<ByHand, Refusal> {
         self.by_hand(decision, who)
+    }
+
+    fn observe(&self, on: bool, who: &Who) -> Result<Observing, Refusal> {
+        self.throw_switch(on, who)
+    }
+
+    fn audit(&self, limit: Option<usize>) -> Result<AuditLog, Refusal> {
+        let limit = limit.unwrap_or(ENTRIES);
+        if !(1..=MAX_ENTRIES).contains(&limit) {
+            return Err(Refusal::request(
+                "bad_limit",
+                format!("limit is {limit}; allowed: 1 to {MAX_ENTRIES}"),
+            ));
+        }
+        self.audit.latest(limit).map_err(|error| Refusal::ours("no_audit", error.to_string()))
+    }
+
+    fn pulse(&self) -> Pulse {
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        let storms = shared.engine.storms(now);
+        Pulse {
+            now: now.rfc3339(),
+            counts: shared.counters.read(),
+            held: shared.ledger.totals().count as u64,
+            connections: shared.sessions(),
+            storms: storms.iter().filter(|storm| matches!(storm.phase, Phase::Storm { .. })).count(),
+        }
+    }
+
+    fn feed(&self) -> broadcast::Receiver<Event> {
+        self.shared.feed()
+    }
+
+    fn unready(&self) -> Vec<&'static str> {
+        let reasons = [
+            ("starting", !self.serving.load(Ordering::Acquire)),
+            ("draining", self.shared.is_draining()),
+            ("no_listeners", self.listening.is_empty()),
+        ];
+        reasons.into_iter().filter_map(|(reason, holds)| holds.then_some(reason)).collect()
     }
 }
 
@@ -66,6 +119,33 @@ impl Daemon {
         info!(%who, act = act.name(), done, failed, "an operator acts upon held mail");
         self.audit.end(self.shared.clock.now(), &entry, &acted);
         Ok(acted)
+    }
+
+    /// The emergency switch. Turning enforcement off is never refused for want of an audit log.
+    fn throw_switch(&self, on: bool, who: &Who) -> Result<Observing, Refusal> {
+        let mut notes = Vec::new();
+        if let Err(error) = self.audit.switched(self.shared.clock.now(), who, on) {
+            if !on {
+                return Err(unwritten(error));
+            }
+            error!(%error, "everything is put to observe, and that is not in the audit log");
+            notes.push(format!("this is not in the audit log: {error}"));
+        }
+        warn!(%who, on, "an operator throws the switch: everything to observe");
+        let flag = &self.observe_flag;
+        let done = match on {
+            true => std::fs::write(flag, "put there by `becalm observe on`\n"),
+            false => match std::fs::remove_file(flag) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                done => done,
+            },
+        };
+        done.map_err(|error| {
+            let message = format!("cannot change {}: {error}; do it as root", flag.display());
+            Refusal::ours("no_flag", message)
+        })?;
+        self.look_at_flag();
+        Ok(Observing { observing: self.shared.engine.is_observing(), notes })
     }
 
     fn quarantine(&self, select: &Selection) -> Result<Quarantine, Refusal> {

@@ -4,6 +4,7 @@
 //! thread) reloads, refreshes the directory, lets time pass for storms, answers the admin socket, and ends it
 //! all.
 
+mod admin;
 mod answer;
 mod audit;
 pub mod background;
@@ -23,8 +24,10 @@ mod watchdog;
 mod workers;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::admin::http::Gate;
 use crate::clock::Clock;
 use crate::config::{Config, Report};
 use crate::directory::Directory;
@@ -82,6 +85,10 @@ pub struct Daemon {
     audit: Audit,
     /// Metrics that were written a moment ago.
     pages: Mutex<metrics::Pages>,
+    /// Who may ask by TCP.
+    gate: Arc<Gate>,
+    /// Workers serve, or have served.
+    serving: AtomicBool,
     /// Locked only by the supervisor, for as long as sources are read.
     directory: Mutex<Directory>,
 }
@@ -159,6 +166,8 @@ impl Daemon {
             keeper: Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone())),
             audit: Audit::new(&config.state.directory),
             pages: Mutex::default(),
+            gate: Arc::default(),
+            serving: AtomicBool::new(false),
             shared,
             listening: listeners.iter().map(|listener| listener.name().to_owned()).collect(),
             config_path,

@@ -1,5 +1,6 @@
 //! The thread that watches over the daemon: signals, reloads, the directory, the passing of time.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +15,6 @@ use super::listen::{self, ListenError, Listener};
 use super::takeover::{self, Claim, Link, Message};
 use super::workers::Workers;
 use super::{Daemon, StartError, site};
-use crate::account;
-use crate::admin::http::{self, Allowed};
 use crate::config::Config;
 use crate::directory::Outcome;
 
@@ -35,9 +34,7 @@ impl Daemon {
             let mut signals = Signals::new().map_err(system("cannot listen for signals"))?;
             let before = daemon.before.lock().unwrap_or_else(PoisonError::into_inner).take();
             let takes_over = before.is_some();
-            if !takes_over {
-                daemon.open_admin_socket(false)?;
-            }
+            let mut admin = if takes_over { None } else { Some(daemon.open_admin(false)?) };
             let mut workers = vec![daemon.start_workers(&listeners)?];
             if let Some(before) = before
                 && let Err(error) = daemon.kin.confirm(before).await
@@ -50,19 +47,25 @@ impl Daemon {
                 return Err(error.into());
             }
             if takes_over {
-                daemon.open_admin_socket(true)?;
+                admin = Some(daemon.open_admin(true)?);
             }
             // For a becalm that takes over. When nobody accepts and it is dropped, nobody listens.
             let mut sockets = Some(Arc::new(listeners));
             let mut claims = daemon.open_takeover_socket();
             // One keeper at a time: the one before has stopped its own.
             daemon.start_keeper()?;
+            daemon.serving.store(true, Ordering::Release);
             ready(&daemon);
             notify(sd_notify::NotifyState::Ready);
             let after = loop {
                 let mut after = daemon.supervise(&mut signals, sockets.as_ref(), &mut claims).await;
                 if after.is_none() {
                     notify(sd_notify::NotifyState::Stopping);
+                }
+                if after.is_some()
+                    && let Some(admin) = &mut admin
+                {
+                    admin.make_way();
                 }
                 daemon.keeper.stop();
                 stop_accepting(&workers).await;
@@ -73,6 +76,7 @@ impl Daemon {
                     Drained::Over => break after,
                     Drained::Bereft => {
                         workers.extend(daemon.take_back(sockets.as_ref()).await?);
+                        admin = Some(daemon.open_admin(true)?);
                         claims = daemon.open_takeover_socket();
                     }
                 }
@@ -110,7 +114,6 @@ impl Daemon {
         let workers = sockets.map(|sockets| self.start_workers(sockets)).transpose()?;
         self.resume_journal().await;
         self.start_keeper()?;
-        self.open_admin_socket(true)?;
         Ok(workers)
     }
 
@@ -238,6 +241,7 @@ impl Daemon {
         // The history of lists that are new begins now.
         self.shared.memory.checkpoint_soon();
         self.keeper.set(new.quarantine.clone());
+        self.read_token(&new.admin.http);
         self.standing().config = new;
         Ok(())
     }
@@ -271,28 +275,6 @@ impl Daemon {
 
     fn now_plus(&self, span: Duration) -> tokio::time::Instant {
         tokio::time::Instant::now() + span
-    }
-
-    /// `replace`: the one that is there is another becalm's whose place this one has taken.
-    fn open_admin_socket(self: &Arc<Self>, replace: bool) -> Result<(), StartError> {
-        let admin = self.standing().at_start.admin.clone();
-        let bind = if replace { listen::place_unix } else { listen::bind_unix };
-        let listener = match bind(&admin.socket, admin.mode, admin.group.as_deref()) {
-            Ok(listener) => listener,
-            Err(error) => {
-                // The filter's work does not depend on it.
-                warn!(%error, "no admin socket: `becalm status`, `lists` and `storms` cannot be answered");
-                return Ok(());
-            }
-        };
-        let allowed = Allowed {
-            users: admin.users.iter().filter_map(|user| account::user_id(user).ok()).collect(),
-            group: admin.group.as_deref().and_then(|group| account::group_id(group).ok()),
-        };
-        let listener = tokio::net::UnixListener::from_std(listener)
-            .map_err(|source| StartError::System { what: "cannot watch the admin socket", source })?;
-        tokio::spawn(http::serve(listener, allowed, http::router(Arc::clone(self))));
-        Ok(())
     }
 
     /// Where a becalm that wants to take over says so.

@@ -13,6 +13,7 @@ mod harness;
 mod helper;
 mod journal;
 mod kills;
+mod metrics;
 mod miltertest;
 mod operators;
 mod peers;

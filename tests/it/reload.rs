@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use rustix::process::Signal;
+use serde_json::Value;
+
 use crate::harness::{Letter, Site, TOUCHY, person, queued, start_storm, wait_until};
 
 const ALL: &str = "all@example.org";
@@ -111,19 +114,32 @@ fn observe_on_and_off() {
     };
     assert_eq!(send(), 550);
     let said = site.becalm.command(&["observe", "on"]);
-    assert!(said.contains("within a second"), "{said}");
-    wait_until("becalm sees the switch", || site.becalm.status().observing.then_some(()));
+    assert!(said.contains("from now on"), "{said}");
+    assert!(site.becalm.status().observing);
     assert_eq!(send(), 250);
     assert!(site.becalm.command(&["status"]).contains("OBSERVING"));
     assert_eq!(site.becalm.status().counts.observed, 1);
     site.becalm.command(&["observe", "off"]);
-    wait_until("becalm sees the switch", || (!site.becalm.status().observing).then_some(()));
     assert_eq!(send(), 550);
 
-    // It outlives a restart, and works on a becalm that is not there.
+    // It outlives a restart. Who threw it is written down.
     site.becalm.command(&["observe", "on"]);
     let Site { postfix, becalm, .. } = site;
     let becalm = becalm.restart();
     assert!(becalm.status().observing);
     drop(postfix);
+    let audit = std::fs::read_to_string(becalm.home().join("audit.log")).unwrap();
+    let lines: Vec<Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let acts: Vec<_> = lines.iter().map(|line| (&line["user"], &line["act"], line["on"].as_bool())).collect();
+    let (root, observe) = (Value::from("root"), Value::from("observe"));
+    assert_eq!(acts, [true, false, true].map(|on| (&root, &observe, Some(on))), "{audit}");
+
+    // It works on a becalm that does not answer, and then it is not.
+    becalm.command(&["observe", "off"]);
+    becalm.signal(Signal::STOP);
+    let output = becalm.try_command(&["observe", "on"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not in the audit log"), "{output:?}");
+    becalm.signal(Signal::CONT);
+    wait_until("becalm sees the switch", || becalm.status().observing.then_some(()));
 }

@@ -1,7 +1,9 @@
 //! What the command line asks.
 
 use super::route::Route;
-use crate::admin::api::{Act, Decision, EndStorm, Ids, Nothing, Routes, Selection, StartStorm};
+use crate::admin::api::{
+    Act, Decision, EndStorm, Ids, Nothing, Observe, Routes, Selection, StartStorm, WhichAudit,
+};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -39,6 +41,16 @@ pub(super) fn routes() -> Vec<Route> {
             "/api/v1/quarantine/return",
             "Gives held messages back to their senders.",
             |daemon, of: Ids, who| daemon.act(Act::Return, &of.ids, who),
+        ),
+        Route::act(
+            "/api/v1/observe",
+            "Puts everything to observe at once, or each list back in its own mode.",
+            |daemon, observe: Observe, who| daemon.observe(observe.on, who),
+        ),
+        Route::get(
+            "/api/v1/audit",
+            "What operators did, the latest first, as it stands in `audit.log`.",
+            |daemon, which: WhichAudit| daemon.audit(which.limit),
         ),
     ]
 }
