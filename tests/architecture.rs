@@ -28,6 +28,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "postfix",
             "load",
             "quarantine::helper",
+            // `check` looks whether the helper answers.
+            "quarantine::client",
             // `demo` plays Postfix's part.
             "milter",
         ],

@@ -161,6 +161,8 @@ struct Handler {
     tx: Transaction,
     /// When the present message began.
     began: Timestamp,
+    /// The present message is counted.
+    counted: bool,
     /// A watched message whose end has not been seen.
     unfinished: bool,
     /// Ordinary messages whose reply is not written yet.
@@ -173,7 +175,7 @@ impl Handler {
     fn new(shared: Arc<Shared>) -> Self {
         let tx = shared.engine.session(None);
         let desk = shared.latency.desk();
-        Self { shared, tx, began: Timestamp::default(), unfinished: false, ordinary: 0, desk }
+        Self { shared, tx, began: Timestamp::default(), counted: false, unfinished: false, ordinary: 0, desk }
     }
 
     /// The one place that decides what becomes of a message when becalm itself fails: it passes, and
@@ -350,6 +352,7 @@ impl Filter for Handler {
 
     fn mail(&mut self, sender: &[u8], macros: &Macros) {
         self.began = self.shared.clock.now();
+        self.counted = false;
         self.shared.engine.begin(&mut self.tx, sender, macros.auth_user(), self.began);
     }
 
@@ -361,14 +364,16 @@ impl Filter for Handler {
 
     fn data(&mut self, _macros: &Macros) -> AtData {
         self.shared.note_message(self.began);
+        // A client whose DATA somebody else refused may say it again.
+        let first = !std::mem::replace(&mut self.counted, true);
         if !self.shared.engine.at_data(&mut self.tx) {
-            self.shared.counters.ordinary.add_one();
+            self.shared.counters.ordinary.add(u64::from(first));
             self.ordinary += 1;
             return AtData::Accept;
         }
-        self.shared.counters.watched.add_one();
+        self.shared.counters.watched.add(u64::from(first));
         if self.shared.is_refusing() {
-            self.shared.counters.deferred.add_one();
+            self.shared.counters.deferred.add(u64::from(first));
             return AtData::Answer(come_again());
         }
         self.unfinished = true;
@@ -417,6 +422,7 @@ impl Filter for Handler {
         if std::mem::take(&mut self.unfinished) {
             self.shared.counters.watched_unfinished.add_one();
         }
+        self.counted = false;
         self.tx.reset();
     }
 }

@@ -252,13 +252,14 @@ impl Ledger {
         book.held.get(book.by_id.get(queue_id)?).cloned()
     }
 
-    /// Sets the ledger right from the hold queue as it was at `looked`. `storm_on` names the storm that is open on a
-    /// list: a suspicion that nothing is known of but its mark belongs to it.
+    /// Sets the ledger right from the hold queue as it was at `looked`. `storm_of` names the storm that a
+    /// suspicion belongs to of which nothing is known but its mark: one that is open on its list, or that was declared
+    /// while it waited.
     pub fn reconcile(
         &self,
         queue: Vec<InQueue>,
         looked: Timestamp,
-        storm_on: impl Fn(&str) -> Option<String>,
+        storm_of: impl Fn(&Held) -> Option<String>,
     ) -> Reconciled {
         let mut book = self.book();
         let there: HashSet<&str> = queue.iter().map(|message| message.mark.queue_id.as_str()).collect();
@@ -285,8 +286,7 @@ impl Ledger {
                     item.until = None;
                 }
                 if item.until.is_some()
-                    && let Some(storm) =
-                        item.list.as_deref().and_then(&storm_on).or_else(|| storms.after(&item))
+                    && let Some(storm) = storm_of(&item).or_else(|| storms.after(&item))
                 {
                     item.until = None;
                     item.storm = Some(storm);

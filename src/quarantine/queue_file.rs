@@ -91,6 +91,16 @@ pub fn count_recipients(file: &impl ReadAt) -> Result<(u64, u64), Malformed> {
     Err(Malformed("its envelope does not end"))
 }
 
+/// What is wrong with a file that the system does not read.
+const UNREADABLE: Malformed = Malformed("it cannot be read");
+
+impl Malformed {
+    /// Is it the system that fails, so that nobody knows what the file says?
+    pub fn is_unreadable(self) -> bool {
+        self == UNREADABLE
+    }
+}
+
 /// Reads a queue file; `field` is the name of the header field that is looked for.
 ///
 /// # Errors
@@ -295,8 +305,7 @@ impl<'f, F: ReadAt> Records<'f, F> {
         let within = self.offset.checked_sub(self.block_at).is_some_and(|at| at < self.block.len() as u64);
         if !within {
             self.block.resize(BLOCK, 0);
-            let read =
-                self.file.read_at(self.offset, &mut self.block).ok_or(Malformed("it cannot be read"))?;
+            let read = self.file.read_at(self.offset, &mut self.block).ok_or(UNREADABLE)?;
             self.block.truncate(read);
             self.block_at = self.offset;
         }

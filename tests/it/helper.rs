@@ -274,6 +274,13 @@ fn short_queue_ids_are_refused() {
     let line = format!("{{\"v\":1,\"verb\":\"release\",\"id\":\"{short}\"}}\n");
     assert_eq!(reason(say(&mut raw, line.as_bytes())), Some(Reason::ShortId));
     assert!(site.fates().held.contains(&short));
+
+    // main.cf is changed: the helper need not be restarted.
+    let main = site.postfix.config_directory().join("main.cf");
+    let text = std::fs::read_to_string(&main).unwrap();
+    std::fs::write(&main, text.replace("enable_long_queue_ids = no", "enable_long_queue_ids = yes")).unwrap();
+    assert_eq!(client.list().unwrap(), (Vec::new(), 1));
+    assert!(helper.connect().hello().long_queue_ids);
 }
 
 /// Each helper knows one Postfix; the queues of this one are nested.

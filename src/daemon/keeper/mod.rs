@@ -14,7 +14,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::shared::Shared;
-use crate::admin::api::{Act, Acted, Failed, HelperState, QuarantineState};
+use crate::admin::api::{Act, Acted, Failed, HelperState, QuarantineState, StormRecord};
 use crate::config::Quarantine;
 use crate::quarantine::ledger::{CLAWED_BACK, Held, InQueue, Limits};
 use crate::quarantine::pace::Pace;
@@ -241,15 +241,17 @@ impl Keeper {
         };
         let engine = &self.shared.engine;
         let storms = engine.storms(now);
-        let storm_on = |list: &str| {
-            let open = storms.iter().find(|storm| storm.list == list)?;
-            matches!(open.phase, Phase::Storm { .. }).then(|| open.storm.clone()).flatten()
+        let storm_of = |item: &Held| {
+            let list = item.list.as_deref()?;
+            let open = storms.iter().find(|storm| storm.list == list);
+            let open = open.filter(|open| matches!(open.phase, Phase::Storm { .. }));
+            open.and_then(|open| open.storm.clone()).or_else(|| self.declared_while_it_waited(item))
         };
         let listed = held.len();
         let queue: Vec<InQueue> = held.into_iter().filter_map(|mail| self.in_queue(mail, now)).collect();
         // Marked with a key that this process does not have: it made one up when it could not read the file.
         let others = others.saturating_add((listed - queue.len()) as u64);
-        let outcome = self.shared.ledger.reconcile(queue, now, storm_on);
+        let outcome = self.shared.ledger.reconcile(queue, now, storm_of);
         if outcome.gone > 0 || outcome.taken_in > 0 {
             let (gone, taken_in) = (outcome.gone, outcome.taken_in);
             info!(gone, taken_in, "set right from Postfix's hold queue");
@@ -257,6 +259,13 @@ impl Keeper {
         let mut seen = lock(&self.seen);
         (seen.reconciled, seen.others) = (Some(now), others);
         true
+    }
+
+    /// A storm that cancelled a suspicion's timer and is over: its mail may have left the queue, the journal knows it.
+    fn declared_while_it_waited(&self, item: &Held) -> Option<String> {
+        let since = item.since.rfc3339();
+        let declared = |record: &StormRecord| record.list == item.list && record.started >= since;
+        self.shared.storms.list().into_iter().find(declared).map(|record| record.storm)
     }
 
     fn in_queue(&self, mail: HeldMail, now: Timestamp) -> Option<InQueue> {

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::refusal;
 use crate::quarantine::protocol::{Reason, Refusal};
@@ -72,6 +72,11 @@ pub enum InstanceError {
     /// postconf fails.
     #[error("{0}")]
     Postconf(String),
+}
+
+/// When main.cf was written last; none where it cannot be told.
+pub(super) fn written(config: &Path) -> Option<SystemTime> {
+    std::fs::metadata(config.join("main.cf")).and_then(|about| about.modified()).ok()
 }
 
 /// A Postfix.

@@ -21,7 +21,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tracing::{debug, info, warn};
 
@@ -95,7 +95,9 @@ pub struct Helper {
 
 /// What all its connections share.
 struct Site {
-    instance: Instance,
+    config: PathBuf,
+    /// With the time of the main.cf that it was read from.
+    instance: Mutex<(Option<SystemTime>, Arc<Instance>)>,
     key: PathBuf,
     user: u32,
     clock: Clock,
@@ -114,10 +116,12 @@ impl Helper {
             return Err(HelperError::NotRoot);
         }
         let user = account::user_id(&settings.user).map_err(|source| HelperError::User { source })?;
-        let instance = Instance::find(&settings.config_directory)?;
+        let written = instance::written(&settings.config_directory);
+        let instance = Mutex::new((written, Arc::new(Instance::find(&settings.config_directory)?)));
         let listener = socket::open(&settings.socket, user)
             .map_err(|source| HelperError::Socket { path: settings.socket.clone(), source })?;
         let site = Site {
+            config: settings.config_directory.clone(),
             instance,
             key: settings.key.clone(),
             user,
@@ -129,13 +133,14 @@ impl Helper {
     }
 
     /// Postfix's version and queue directory, for the log.
-    pub fn postfix(&self) -> (&str, String) {
-        (&self.site.instance.version, self.site.instance.queue.display().to_string())
+    pub fn postfix(&self) -> (String, String) {
+        let instance = self.site.instance();
+        (instance.version.clone(), instance.queue.display().to_string())
     }
 
     /// Are queue ids long? Otherwise it will refuse every act.
     pub fn long_queue_ids(&self) -> bool {
-        self.site.instance.long_queue_ids
+        self.site.instance().long_queue_ids
     }
 
     /// Serves for ever. What is being done when the process is ended is done by Postfix's program, whole.
@@ -206,7 +211,7 @@ impl Site {
     }
 
     fn hello(&self) -> Hello {
-        let instance = &self.instance;
+        let instance = self.instance();
         Hello {
             version: VERSION,
             postfix: instance.version.clone(),
@@ -217,10 +222,11 @@ impl Site {
     }
 
     fn list(&self, writer: &mut impl Write) -> io::Result<()> {
-        if !self.instance.long_queue_ids {
+        let instance = self.instance();
+        if !instance.long_queue_ids {
             // Nothing of ours would be found: that must not look like an empty queue.
             let message = "enable_long_queue_ids = no in main.cf: held mail cannot be told apart safely; \
-                           set it to yes, reload Postfix, and restart becalm helper";
+                           set it to yes, and reload Postfix";
             return say(writer, &self.refuse(Reason::ShortId, message.to_owned()));
         }
         let marker = match self.marker() {
@@ -228,7 +234,7 @@ impl Site {
             Err(Refusal { reason, message }) => return say(writer, &self.refuse(reason, message)),
         };
         let (mut listed, mut others) = (0, 0);
-        let ids = match queue::held(&self.instance.queue) {
+        let ids = match queue::held(&instance.queue) {
             Ok(found) => {
                 others += found.others;
                 found.ids
@@ -239,11 +245,23 @@ impl Site {
             }
         };
         for (id, path) in ids {
-            // What was released meanwhile is neither.
-            let Some(file) = queue::open(&path) else { continue };
-            let Ok(file) = file.read() else {
-                others += 1;
-                continue;
+            // A list with a hole would look as if somebody had released what is in it.
+            let unknown = |error: &dyn std::fmt::Display| {
+                self.refuse(Reason::Failed, format!("cannot read {id} in the hold queue: {error}"))
+            };
+            let file = match queue::open(&path) {
+                Ok(Some(file)) => file,
+                // What was released meanwhile is neither.
+                Ok(None) => continue,
+                Err(error) => return say(writer, &unknown(&error)),
+            };
+            let file = match file.read() {
+                Ok(file) => file,
+                Err(error) if error.is_unreadable() => return say(writer, &unknown(&error)),
+                Err(_) => {
+                    others += 1;
+                    continue;
+                }
             };
             match verified(&marker, &file, &id) {
                 Ok((mark, _)) => {
@@ -276,29 +294,34 @@ impl Site {
             Request::Return(id) | Request::Expire(id, _) => (id, instance::RETURN),
             Request::List => return Err(refusal(Reason::BadRequest, "list is no act")),
         };
-        if !self.instance.long_queue_ids {
+        let instance = self.instance();
+        if !instance.long_queue_ids {
             return Err(refusal(
                 Reason::ShortId,
                 "this Postfix gives short queue ids again and again: set enable_long_queue_ids = yes",
             ));
         }
-        self.instance.supports(verb)?;
+        instance.supports(verb)?;
         let marker = self.marker()?;
-        let file = verb.queues.iter().find_map(|queue| queue::find(&self.instance.queue, queue, id));
+        let file = queue::find(&instance.queue, verb.queues, id)
+            .map_err(|error| refusal(Reason::Failed, format!("cannot open {id}: {error}")))?;
         let Some(file) = file else {
             let message = format!("no message {id} in {}", verb.queues.join(", "));
             return Err(refusal(Reason::NotFound, message));
         };
-        let content = file.read().map_err(|error| refusal(Reason::NotOurs, format!("{id}: {error}")))?;
+        let content = file.read().map_err(|error| {
+            let reason = if error.is_unreadable() { Reason::Failed } else { Reason::NotOurs };
+            refusal(reason, format!("{id}: {error}"))
+        })?;
         let (_, mark) = verified(&marker, &content, id)?;
         let unknown = |error| refusal(Reason::Failed, format!("{id}: {error}"));
         if matches!(request, Request::Hold(_)) {
-            let said = self.instance.postsuper(verb, id)?;
+            let said = instance.postsuper(verb, id)?;
             // The same file, wherever it is now.
             let recipients = file.recipients().map_err(unknown)?;
             if recipients.left == 0 && !file.is_being_delivered() {
                 // It was about to be removed. With nobody to deliver it to, the queue manager does that now.
-                self.instance.postsuper(instance::RELEASE, id)?;
+                instance.postsuper(instance::RELEASE, id)?;
                 return Err(refusal(Reason::NotFound, format!("all its recipients have {id}")));
             }
             return Ok(Done { id, said, waits: None, recipients: Some(recipients) });
@@ -321,8 +344,8 @@ impl Site {
                 return Err(refusal(Reason::TooYoung, format!("{id} is {age} s old, not {seconds}")));
             }
         }
-        let said = self.instance.postsuper(verb, id)?;
-        let waits = if verb.leaves { self.instance.deliver(id).err() } else { None };
+        let said = instance.postsuper(verb, id)?;
+        let waits = if verb.leaves { instance.deliver(id).err() } else { None };
         Ok(Done { id, said, waits, recipients: None })
     }
 
@@ -365,8 +388,25 @@ impl Site {
                 Some("pickup(8) takes it up within a minute, under another id".to_owned()),
             ),
         };
-        let said = self.instance.postsuper(verb, id)?;
+        let said = self.instance().postsuper(verb, id)?;
         Ok(Done { id, said, waits, recipients: None })
+    }
+
+    /// Postfix as its main.cf says now: it may have been changed since.
+    fn instance(&self) -> Arc<Instance> {
+        let mut known = self.instance.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = instance::written(&self.config);
+        if written != known.0 {
+            known.0 = written;
+            match Instance::find(&self.config) {
+                Ok(instance) => {
+                    info!(long_queue_ids = instance.long_queue_ids, "main.cf was read anew");
+                    known.1 = Arc::new(instance);
+                }
+                Err(error) => warn!(%error, "main.cf has changed and cannot be read: it counts as it was"),
+            }
+        }
+        Arc::clone(&known.1)
     }
 
     /// With the key as it is now: the daemon may have made it after the helper was started.
