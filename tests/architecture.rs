@@ -31,6 +31,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "load",
             "public",
             "quarantine::helper",
+            // `check` looks whether the helper answers.
+            "quarantine::client",
             // `demo` plays Postfix's part.
             "milter",
         ],
@@ -149,6 +151,7 @@ const PURE: &[&str] = &[
     "quarantine::ledger",
     "quarantine::mark",
     "quarantine::pace",
+    "quarantine::passed",
     "quarantine::protocol",
     "quarantine::queue_file",
     "quarantine::queue_id",

@@ -268,7 +268,7 @@ pub struct Selection {
     pub list: Option<String>,
     /// By this author.
     pub author: Option<String>,
-    /// Held for this reason: `suspicion`, `storm`, `automatic`, `limit`, `by_hand`.
+    /// Held for this reason: `suspicion`, `storm`, `automatic`, `limit`, `by_hand`, `clawed_back`.
     pub reason: Option<String>,
     /// Held for at least so many seconds.
     pub older_than_s: Option<u64>,
@@ -642,6 +642,12 @@ pub struct StormRecord {
     pub copies_held: u64,
     /// Messages passed while it lasted.
     pub delivered: u64,
+    /// Messages that had passed before it was declared, and were put on hold in Postfix's queue.
+    #[serde(default)]
+    pub clawed_back: u64,
+    /// Copies of these that were still to be made.
+    #[serde(default)]
+    pub copies_clawed_back: u64,
 }
 
 /// A message that is held, or would be.
@@ -653,7 +659,7 @@ pub struct HeldInfo {
     pub list: Option<String>,
     /// Who wrote it.
     pub author: Option<String>,
-    /// Why: `suspicion`, `storm`, `automatic`, `limit`, `by_hand`.
+    /// Why: `suspicion`, `storm`, `automatic`, `limit`, `by_hand`, `clawed_back`.
     pub reason: String,
     /// The storm it belongs to.
     pub storm: Option<String>,

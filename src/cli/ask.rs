@@ -124,6 +124,10 @@ fn status_text(status: &Status) -> String {
         "of the held {} released, {} returned to their senders; {} refused because no more may be held",
         c.released, c.returned, c.hold_full
     ));
+    lines.push(format!(
+        "clawed back {} messages that had passed, before {} copies of them were made",
+        c.clawed_back, c.copies_clawed_back
+    ));
     lines.extend(quarantine_lines(&status.quarantine));
     for way in &status.alerts {
         if let Some(why) = &way.failing {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::alert::settings::Means;
 use crate::config::postfix::{self, Facts, Finding, Identity, Node, PARAMETERS};
 use crate::config::{Config, DEFAULT_PATH, ListenAddress, Report, Severity};
+use crate::quarantine::client::Client;
 
 /// Arguments of `becalm check`.
 #[derive(Debug, clap::Args)]
@@ -42,6 +43,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             findings.extend(public_templates(&config));
             if !args.no_postfix {
                 findings.extend(examine_postfix(args.postfix_config.as_deref(), &config));
+                findings.extend(helpers(&config, queue_directory(args.postfix_config.as_deref())));
             }
             (report, findings)
         }
@@ -128,6 +130,57 @@ fn to_json(report: &Report, findings: &[Finding], counts: &Counts) -> Value {
         })
         .collect();
     json!({ "errors": counts.errors, "warnings": counts.warnings, "file": report.to_json(), "findings": findings })
+}
+
+/// `queue_directory` of the Postfix that is checked.
+fn queue_directory(config: Option<&Path>) -> Option<String> {
+    let mut postconf = Command::new("postconf");
+    if let Some(config) = config {
+        postconf.arg("-c").arg(config);
+    }
+    let output = postconf.args(["-x", "-h", "queue_directory"]).output().ok()?;
+    let queue = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (output.status.success() && !queue.is_empty()).then_some(queue)
+}
+
+/// Does each helper answer, and is one of them that of the Postfix that is checked (whose queue this is)?
+fn helpers(config: &Config, queue: Option<String>) -> Vec<Finding> {
+    let sockets = &config.quarantine.helpers;
+    let mut findings = Vec::new();
+    let mut queues = Vec::new();
+    for socket in sockets {
+        let topic = format!("helper {}", socket.display());
+        match Client::connect(socket) {
+            Ok(client) => {
+                let hello = client.hello();
+                if !hello.long_queue_ids {
+                    let message =
+                        "its Postfix has short queue ids: it refuses every act, and held mail stays on hold";
+                    let help = "postconf -e enable_long_queue_ids=yes && postfix reload";
+                    findings.push(Finding::error(topic, message.to_owned(), help));
+                }
+                queues.push(hello.queue_directory.clone());
+            }
+            Err(error) => {
+                let message = format!("{error}: held mail is not released or returned by becalm");
+                let help = "systemctl enable --now becalm-helper.socket, or run `becalm helper` as root; \
+                            run this check as root or as the daemon's user; without helpers, set \
+                            [quarantine] helpers = []";
+                findings.push(Finding::warning(topic, message, help));
+            }
+        }
+    }
+    if let Some(queue) = queue
+        && queues.len() == sockets.len()
+        && !queues.is_empty()
+        && !queues.contains(&queue)
+    {
+        let message = format!("no helper is that of this Postfix ({queue}), but of {}", queues.join(", "));
+        let help =
+            "start one for it (`becalm helper --config-dir`), and name its socket in [quarantine] helpers";
+        findings.push(Finding::error("helpers".to_owned(), message, help));
+    }
+    findings
 }
 
 /// Files of the directory that cannot be read.

@@ -60,7 +60,7 @@ struct Which {
     #[arg(long, value_name = "ADDRESS")]
     author: Option<String>,
     /// Held for this reason.
-    #[arg(long, value_parser = ["suspicion", "storm", "automatic", "limit", "by_hand"])]
+    #[arg(long, value_parser = ["suspicion", "storm", "automatic", "limit", "by_hand", "clawed_back"])]
     reason: Option<String>,
     /// Held for at least this long: 30m, 2h, 1d.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]

@@ -173,6 +173,12 @@ fn details(name: &str, record: Option<&StormRecord>, open: Option<&OpenList>, he
         lines.push(format!("stopped  {stopped} messages, {copies} copies"));
         lines.push(format!("passed   {passed} messages meanwhile"));
     }
+    if let Some(record) = record.filter(|record| record.clawed_back > 0) {
+        let (messages, copies) = (record.clawed_back, record.copies_clawed_back);
+        lines.push(format!(
+            "clawed   {messages} messages back from Postfix's queue, {copies} copies of them not made yet"
+        ));
+    }
     if let Some(open) = open {
         lines.push(format!("last try {}", open.last_attempt));
         lines.extend(

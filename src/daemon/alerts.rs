@@ -289,7 +289,7 @@ impl Alerts {
         let list = match event {
             Event::StormStarted { list, .. } => list.as_deref(),
             Event::StormEnded { list, .. } => Some(list.as_str()),
-            Event::PossibleList { .. } => None,
+            Event::ClawedBack { .. } | Event::PossibleList { .. } => None,
         };
         list.is_some_and(|list| self.enforces(list))
     }

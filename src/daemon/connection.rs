@@ -17,12 +17,16 @@ use super::watchdog::Watchdog;
 use crate::alert::notice::Candidate;
 use crate::clock::Stopwatch;
 use crate::engine::{Action, Copies, Decision, Kind, Reason, Transaction};
+use crate::journal::event::Event;
+use crate::journal::record::Judged;
 use crate::milter::{
     AtData, Changes, Client, ClientAddress, Filter, FinalReply, MAX_REPLIES, Macros, ProtocolError, Session,
     SessionLimits, SmtpReply,
 };
 use crate::quarantine::ledger::Held;
 use crate::quarantine::mark::{self, Mark};
+use crate::quarantine::passed::{Place, Reply};
+use crate::storm::policy::Mode;
 use crate::telemetry::latency::Desk;
 use crate::time::Timestamp;
 
@@ -160,6 +164,8 @@ struct Handler {
     tx: Transaction,
     /// When the present message began.
     began: Timestamp,
+    /// The present message is counted.
+    counted: bool,
     /// A watched message whose end has not been seen.
     unfinished: bool,
     /// Ordinary messages whose reply is not written yet.
@@ -183,7 +189,16 @@ impl Handler {
     fn new(shared: Arc<Shared>) -> Self {
         let tx = shared.engine.session(None);
         let desk = shared.latency.desk();
-        Self { shared, tx, began: Timestamp::default(), unfinished: false, ordinary: 0, desk, probing: None }
+        Self {
+            shared,
+            tx,
+            began: Timestamp::default(),
+            counted: false,
+            unfinished: false,
+            ordinary: 0,
+            desk,
+            probing: None,
+        }
     }
 
     /// The one place that decides what becomes of a message when becalm itself fails: it passes, and
@@ -295,6 +310,50 @@ impl Handler {
         FinalReply::Code(reply.expect("550 is a refusal, and 5.7.1 of its class"))
     }
 
+    /// The conversations that a message belongs to. None where it also goes to a list whose mail is never held.
+    fn places(&self, judged: &Judged) -> Vec<Place> {
+        let world = self.shared.engine.world();
+        let protected = judged
+            .shares
+            .iter()
+            .any(|share| world.list_by_key(share.list).is_some_and(|list| list.policy.never_hold));
+        let places = judged.shares.iter().filter(|share| share.thread != 0 && !protected);
+        places.map(|share| Place { list: share.list, thread: share.thread }).collect()
+    }
+
+    /// A storm that this message declared wants back what has passed of its conversation.
+    fn want_back(&self, events: &[Event], places: &[Place], now: Timestamp) {
+        let engine = &self.shared.engine;
+        for event in events {
+            let Event::StormStarted { storm, list: Some(list), .. } = event else { continue };
+            let Some(list) = engine.list_named(list.as_bytes(), now) else { continue };
+            if list.policy.mode != Mode::Hold || engine.is_observing() {
+                continue;
+            }
+            for place in places.iter().filter(|place| place.list == list.key) {
+                self.shared.passed.claw_back(*place, storm, now);
+            }
+        }
+    }
+
+    /// A reply that passes may be wanted back: its queue id is noted, if it carries a mark by which the helper knows
+    /// it, and nothing exempts it.
+    fn remember_passed(&self, decision: &Decision, places: Vec<Place>, queue_id: &str, now: Timestamp) {
+        let passes = decision.action == Action::Accept && decision.reason != Reason::Exempt;
+        let marked = decision.enforced && !self.shared.engine.is_observing();
+        if !passes || !marked || decision.kind == Kind::New || places.is_empty() {
+            return;
+        }
+        self.shared.passed.note(Reply {
+            queue_id: queue_id.to_owned(),
+            places,
+            list: decision.list.clone(),
+            author: decision.author.clone(),
+            copies: decision.audience,
+            at: now,
+        });
+    }
+
     fn report(&self, decision: Decision, queue_id: String, now: Timestamp) {
         let shared = &self.shared;
         let counters = &shared.counters;
@@ -366,6 +425,7 @@ impl Filter for Handler {
 
     fn mail(&mut self, sender: &[u8], macros: &Macros) {
         self.began = self.shared.clock.now();
+        self.counted = false;
         let user = macros.auth_user();
         self.probing = self.shared.probes.take(sender, self.began).map(|probe| {
             let user = user.map(<[u8]>::to_vec);
@@ -397,14 +457,16 @@ impl Filter for Handler {
             None => {}
         }
         self.shared.note_message(self.began);
+        // A client whose DATA somebody else refused may say it again.
+        let first = !std::mem::replace(&mut self.counted, true);
         if !self.shared.engine.at_data(&mut self.tx) {
-            self.shared.counters.ordinary.add_one();
+            self.shared.counters.ordinary.add(u64::from(first));
             self.ordinary += 1;
             return AtData::Accept;
         }
-        self.shared.counters.watched.add_one();
+        self.shared.counters.watched.add(u64::from(first));
         if self.shared.is_refusing() {
-            self.shared.counters.deferred.add_one();
+            self.shared.counters.deferred.add(u64::from(first));
             return AtData::Answer(come_again());
         }
         self.unfinished = true;
@@ -429,7 +491,10 @@ impl Filter for Handler {
         };
         // First, whatever comes: a storm is announced once, by the message that declared it.
         self.shared.publish(&decision.events);
-        self.shared.memory.keep_judged(std::mem::take(&mut decision.record));
+        let judged = std::mem::take(&mut decision.record);
+        let places = self.places(&judged);
+        self.want_back(&decision.events, &places, now);
+        self.shared.memory.keep_judged(judged);
         if decision.action == Action::Hold && self.shared.ledger.full().is_some() {
             // Nothing is dropped: the sending server keeps it, and tries again.
             self.shared.counters.hold_full.add_one();
@@ -439,6 +504,7 @@ impl Filter for Handler {
         match self.carry_out(&decision, &queue_id, now, changes) {
             Some(reply) => {
                 self.offer_notice(&decision, now);
+                self.remember_passed(&decision, places, &queue_id, now);
                 self.report(decision, queue_id, now);
                 reply
             }
@@ -456,6 +522,7 @@ impl Filter for Handler {
             self.shared.counters.watched_unfinished.add_one();
         }
         self.probing = None;
+        self.counted = false;
         self.tx.reset();
     }
 }

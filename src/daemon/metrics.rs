@@ -151,6 +151,8 @@ fn add_counts(page: &mut Page, counts: &Counts) {
         (&HOLD_FULL, counts.hold_full),
         (&RELEASED, counts.released),
         (&RETURNED, counts.returned),
+        (&CLAWED_BACK, counts.clawed_back),
+        (&COPIES_CLAWED_BACK, counts.copies_clawed_back),
         (&CONNECTIONS_ACCEPTED, counts.connections_accepted),
         (&CONNECTIONS_REFUSED, counts.connections_refused),
         (&SESSIONS_FAILED, counts.sessions_failed),

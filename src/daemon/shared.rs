@@ -19,6 +19,7 @@ use crate::engine::Engine;
 use crate::journal::event::Event;
 use crate::quarantine::ledger::Ledger;
 use crate::quarantine::mark::Marker;
+use crate::quarantine::passed::Passed;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::gate::Gate;
 use crate::telemetry::latency::Latency;
@@ -43,6 +44,8 @@ pub struct Shared {
     pub marker: Marker,
     /// What is on hold, as far as this process knows.
     pub ledger: Ledger,
+    /// Replies that passed a short while ago.
+    pub passed: Passed,
     /// Storms, open and past.
     pub storms: StormBook,
     /// Probes that were begun.
@@ -88,6 +91,7 @@ impl Shared {
             clock,
             marker,
             ledger: Ledger::default(),
+            passed: Passed::default(),
             storms: StormBook::new(PAST_STORMS),
             probes: Probes::default(),
             memory: Memory::default(),
@@ -180,6 +184,10 @@ impl Shared {
                 }
                 Event::StormEnded { storm, list, held, copies_held, delivered, .. } => {
                     warn!(storm, list, held, copies_held, delivered, "the storm is over");
+                }
+                Event::ClawedBack { storm, list, messages, copies, .. } => {
+                    let list = list.as_deref().unwrap_or("-");
+                    warn!(storm, list, messages, copies, "clawed back from Postfix's queue");
                 }
                 Event::PossibleList { address, authors, .. } => {
                     self.counters.possible_lists.add_one();

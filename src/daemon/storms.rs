@@ -34,6 +34,8 @@ impl StormBook {
                         held: 0,
                         copies_held: 0,
                         delivered: 0,
+                        clawed_back: 0,
+                        copies_clawed_back: 0,
                     },
                 );
             }
@@ -45,8 +47,18 @@ impl StormBook {
                     record.delivered = *delivered;
                 }
             }
+            Event::ClawedBack { storm, messages, copies, .. } => {
+                if let Some(mut record) = self.records.get_mut(storm) {
+                    (record.clawed_back, record.copies_clawed_back) = (*messages, *copies);
+                }
+            }
             Event::PossibleList { .. } => {}
         }
+    }
+
+    /// Messages of a storm that were clawed back so far, and their copies.
+    pub fn clawed_back(&self, storm: &str) -> (u64, u64) {
+        self.records.get(storm).map_or((0, 0), |record| (record.clawed_back, record.copies_clawed_back))
     }
 
     /// All that are kept, the latest first.

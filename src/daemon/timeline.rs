@@ -229,6 +229,8 @@ mod tests {
             held: 0,
             copies_held: 0,
             delivered: 0,
+            clawed_back: 0,
+            copies_clawed_back: 0,
         };
         let storms = [
             record("2016-11-14T01:00:00Z", Some("2016-11-14T08:00:00Z")),

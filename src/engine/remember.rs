@@ -94,7 +94,7 @@ impl Engine {
                     figures: [*held, *copies_held, *delivered, copies_delivered],
                 }))
             }
-            Event::PossibleList { .. } => None,
+            Event::PossibleList { .. } | Event::ClawedBack { .. } => None,
         }
     }
 

@@ -51,6 +51,21 @@ pub enum Event {
         #[serde(serialize_with = "rfc3339")]
         at: Timestamp,
     },
+    /// Replies that had passed before their conversation became a storm were found in Postfix's queue, and put on
+    /// hold there.
+    ClawedBack {
+        /// Name of the storm.
+        storm: String,
+        /// The list, or none for messages to many recipients.
+        list: Option<String>,
+        /// Messages, of this storm, by now.
+        messages: u64,
+        /// The copies that were still to be made of them.
+        copies: u64,
+        /// When.
+        #[serde(serialize_with = "rfc3339")]
+        at: Timestamp,
+    },
     /// Many different people suddenly write to an address that no source knows.
     PossibleList {
         /// The address.

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::protocol::{HeldMail, Hello, MAX_REPLY, Refusal, Reply, Request, VERSION};
+use super::protocol::{HeldMail, Hello, MAX_REPLY, Recipients, Refusal, Reply, Request, VERSION};
 
 /// For one line. The helper gives each of Postfix's programs twenty seconds, and runs two for an act.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,6 +44,8 @@ pub struct Done {
     pub said: Vec<String>,
     /// Why delivery does not begin at once.
     pub waits: Option<String>,
+    /// Of a message that was put on hold: who is still to get it.
+    pub recipients: Option<Recipients>,
 }
 
 /// A connection to the helper.
@@ -82,7 +84,7 @@ impl Client {
     pub fn act(&mut self, request: &Request) -> Result<Done, ClientError> {
         self.stream.get_mut().write_all(&request.line())?;
         match read_reply(&mut self.stream)? {
-            Reply::Done { said, waits, .. } => Ok(Done { said, waits }),
+            Reply::Done { said, waits, recipients, .. } => Ok(Done { said, waits, recipients }),
             Reply::Refused(refusal) => Err(refusal.into()),
             other => Err(ClientError::Garbled(format!("{other:?}"))),
         }

@@ -36,7 +36,7 @@ pub struct Held {
     pub list: Option<String>,
     /// Who wrote it.
     pub author: Option<String>,
-    /// Why, as in the header; [`BY_HAND`] for what becalm had let pass.
+    /// Why, as in the header; [`BY_HAND`] or [`CLAWED_BACK`] for what becalm had let pass.
     pub reason: &'static str,
     /// The storm it belongs to.
     pub storm: Option<String>,
@@ -56,6 +56,9 @@ pub struct Held {
 
 /// The reason of messages that becalm accepted and somebody has put on hold since.
 pub const BY_HAND: &str = "by_hand";
+
+/// The reason of messages that becalm accepted and put on hold when a storm came of their conversation.
+pub const CLAWED_BACK: &str = "clawed_back";
 
 /// A message in the hold queue, as its mark says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,13 +252,14 @@ impl Ledger {
         book.held.get(book.by_id.get(queue_id)?).cloned()
     }
 
-    /// Sets the ledger right from the hold queue as it was at `looked`. `storm_on` names the storm that is open on a
-    /// list: a suspicion that nothing is known of but its mark belongs to it.
+    /// Sets the ledger right from the hold queue as it was at `looked`. `storm_of` names the storm that a
+    /// suspicion belongs to of which nothing is known but its mark: one that is open on its list, or that was declared
+    /// while it waited.
     pub fn reconcile(
         &self,
         queue: Vec<InQueue>,
         looked: Timestamp,
-        storm_on: impl Fn(&str) -> Option<String>,
+        storm_of: impl Fn(&Held) -> Option<String>,
     ) -> Reconciled {
         let mut book = self.book();
         let there: HashSet<&str> = queue.iter().map(|message| message.mark.queue_id.as_str()).collect();
@@ -282,8 +286,7 @@ impl Ledger {
                     item.until = None;
                 }
                 if item.until.is_some()
-                    && let Some(storm) =
-                        item.list.as_deref().and_then(&storm_on).or_else(|| storms.after(&item))
+                    && let Some(storm) = storm_of(&item).or_else(|| storms.after(&item))
                 {
                     item.until = None;
                     item.storm = Some(storm);

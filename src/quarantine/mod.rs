@@ -6,6 +6,7 @@ pub mod helper;
 pub mod ledger;
 pub mod mark;
 pub mod pace;
+pub mod passed;
 pub mod protocol;
 pub mod queue_file;
 pub mod queue_id;

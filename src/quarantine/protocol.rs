@@ -127,6 +127,9 @@ pub enum Reply {
         /// Why its delivery does not begin at once; Postfix takes it up when it looks at its deferred mail.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         waits: Option<String>,
+        /// Of a message that was put on hold: who is still to get it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        recipients: Option<Recipients>,
     },
     /// It was not.
     Refused(Refusal),
@@ -137,6 +140,15 @@ impl Reply {
     pub fn line(&self) -> Vec<u8> {
         to_line(self)
     }
+}
+
+/// The recipients in a message's queue file, after aliases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipients {
+    /// Not done: it is still to be delivered to them.
+    pub left: u64,
+    /// Done: delivered, or given up.
+    pub reached: u64,
 }
 
 /// What the daemon must know of the Postfix behind the helper.
@@ -206,6 +218,8 @@ pub enum Reason {
     NoSender,
     /// It is younger than said.
     TooYoung,
+    /// Its delivery had begun: it can be released, not returned.
+    Begun,
     /// The helper has no key to check marks with.
     NoKey,
     /// This Postfix cannot do it.

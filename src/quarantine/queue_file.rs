@@ -69,6 +69,38 @@ pub struct QueueFile {
 #[error("not a queue file as Postfix writes it ({0})")]
 pub struct Malformed(&'static str);
 
+/// Records of an envelope that are counted: four for each recipient, and Postfix's own lists end below a million.
+const MAX_COUNTED: usize = 8_000_000;
+
+/// How many recipients a queue file has that are left, and how many that are done. cleanup(8) writes those of SMTP
+/// before the message; what stands behind it is not counted.
+///
+/// # Errors
+/// As [`read`].
+pub fn count_recipients(file: &impl ReadAt) -> Result<(u64, u64), Malformed> {
+    let mut records = Records::new(file);
+    let (mut left, mut done) = (0, 0);
+    for _ in 0..MAX_COUNTED {
+        match records.next()?.ok_or(Malformed("it is cut short"))?.0 {
+            b'R' => left += 1,
+            b'D' => done += 1,
+            b'M' => return Ok((left, done)),
+            _ => {}
+        }
+    }
+    Err(Malformed("its envelope does not end"))
+}
+
+/// What is wrong with a file that the system does not read.
+const UNREADABLE: Malformed = Malformed("it cannot be read");
+
+impl Malformed {
+    /// Is it the system that fails, so that nobody knows what the file says?
+    pub fn is_unreadable(self) -> bool {
+        self == UNREADABLE
+    }
+}
+
 /// Reads a queue file; `field` is the name of the header field that is looked for.
 ///
 /// # Errors
@@ -273,8 +305,7 @@ impl<'f, F: ReadAt> Records<'f, F> {
         let within = self.offset.checked_sub(self.block_at).is_some_and(|at| at < self.block.len() as u64);
         if !within {
             self.block.resize(BLOCK, 0);
-            let read =
-                self.file.read_at(self.offset, &mut self.block).ok_or(Malformed("it cannot be read"))?;
+            let read = self.file.read_at(self.offset, &mut self.block).ok_or(UNREADABLE)?;
             self.block.truncate(read);
             self.block_at = self.offset;
         }
@@ -360,6 +391,20 @@ mod tests {
         let at = circle.windows(2).position(|two| two == b"p\x0f").unwrap();
         circle.splice(at + 2..at + 17, format!("{at:15}").into_bytes());
         assert_eq!(read(&circle.as_slice(), "X-Becalm"), Err(Malformed("too many pointers")));
+    }
+
+    #[test]
+    fn recipients_are_counted() {
+        let mut file = file();
+        assert_eq!(count_recipients(&file.as_slice()), Ok((2, 0)));
+        // As a delivery agent does.
+        let at = file
+            .windows(4)
+            .position(|four| four == b"R\x0db@")
+            .or_else(|| file.windows(3).position(|three| three == [b'R', 13, b'b']));
+        file[at.expect("the first recipient")] = b'D';
+        assert_eq!(count_recipients(&file.as_slice()), Ok((1, 1)));
+        assert!(count_recipients(&file.get(..150).unwrap()).is_err());
     }
 
     #[test]

@@ -406,7 +406,7 @@ impl Run {
                 ledger.storm_ended((number, None), *at, cooling);
                 self.stormy.retain(|stormy| *stormy != number);
             }
-            Event::PossibleList { .. } => {}
+            Event::PossibleList { .. } | Event::ClawedBack { .. } => {}
         }
     }
 }

@@ -80,6 +80,10 @@ counters! {
     copies_prevented,
     /// Of the copies prevented, those that were held and released later.
     copies_released,
+    /// Messages that had passed and were put on hold in Postfix's queue when a storm came of their conversation.
+    clawed_back,
+    /// Of the copies let through, those that were not made yet then.
+    copies_clawed_back,
     /// Storms that were declared here, by the rule or by an operator.
     storms_started,
     /// Unknown addresses that behave like lists, each once a day.

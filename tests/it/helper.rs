@@ -118,8 +118,10 @@ fn mail_on_its_way_can_be_held() {
     assert_eq!(refused(&mut client, &Request::Hold(id(&ordinary))), Reason::NotOurs);
     let marks: Vec<String> = client.list().unwrap().0.into_iter().map(|item| item.mark).collect();
     assert!(marks.iter().any(|mark| mark.contains("verdict=accept")), "{marks:?}");
-    client.act(&Request::Release(id(&accepted))).unwrap();
-    assert!(!site.fates().held.contains(&accepted));
+    // It comes back as a new message: the queue manager may still remember the old one.
+    assert_eq!(client.act(&Request::Release(id(&accepted))).unwrap().said, ["requeued"]);
+    site.postfix.wait_for_log(&format!("orig_id={accepted}"), PATIENCE).unwrap();
+    assert!(site.postfix.hold_queue().unwrap().is_empty());
 }
 
 /// Sends a line as it is, and returns the reply.
@@ -274,6 +276,13 @@ fn short_queue_ids_are_refused() {
     let line = format!("{{\"v\":1,\"verb\":\"release\",\"id\":\"{short}\"}}\n");
     assert_eq!(reason(say(&mut raw, line.as_bytes())), Some(Reason::ShortId));
     assert!(site.fates().held.contains(&short));
+
+    // main.cf is changed: the helper need not be restarted.
+    let main = site.postfix.config_directory().join("main.cf");
+    let text = std::fs::read_to_string(&main).unwrap();
+    std::fs::write(&main, text.replace("enable_long_queue_ids = no", "enable_long_queue_ids = yes")).unwrap();
+    assert_eq!(client.list().unwrap(), (Vec::new(), 1));
+    assert!(helper.connect().hello().long_queue_ids);
 }
 
 /// Each helper knows one Postfix; the queues of this one are nested.

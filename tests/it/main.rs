@@ -8,6 +8,7 @@ mod alerts;
 mod bench;
 mod browser;
 mod by_hand;
+mod clawback;
 mod dashboard;
 mod directory;
 mod failures;

@@ -6,7 +6,7 @@ use std::process::Command;
 use becalm::postfix::Postfix;
 use rustix::process::Signal;
 
-use crate::harness::{Becalm, Letter, Site, TOUCHY, person, queued, start, start_storm, wait_until};
+use crate::harness::{Becalm, Helper, Letter, Site, TOUCHY, person, queued, start, start_storm, wait_until};
 
 const ALL: &str = "all@example.org";
 
@@ -72,6 +72,9 @@ fn check_reads_postfix_s_own_configuration() {
     );
     let postfix = start(good.clone());
     let (fine, text) = check(&postfix);
+    assert!(fine && text.contains("0 errors, 1 warning") && text.contains("no helper on"), "{text}");
+    let _helper = Helper::start(&postfix, &becalm);
+    let (fine, text) = check(&postfix);
     assert!(fine && text.contains("0 errors, 0 warnings"), "{text}");
     drop(postfix);
 
@@ -86,7 +89,14 @@ fn check_reads_postfix_s_own_configuration() {
     );
     let (fine, text) = check(&postfix);
     assert!(!fine, "{text}");
-    for words in ["not the last milter", "command_timeout=30s", "short queue ids", "myorigin"] {
+    let words = [
+        "not the last milter",
+        "command_timeout=30s",
+        "short queue ids",
+        "myorigin",
+        "no helper is that of this",
+    ];
+    for words in words {
         assert!(text.contains(words), "{words}:\n{text}");
     }
 }

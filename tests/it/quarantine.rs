@@ -156,6 +156,33 @@ fn suspicions_that_became_a_storm_stay() {
     assert_eq!(ids(&held(&site)).into_iter().collect::<BTreeSet<_>>(), left);
 }
 
+/// The storm was ended, and none of its own mail is left: what it had kept stays all the same, after a restart too.
+#[test]
+fn suspicions_that_a_past_storm_kept_stay() {
+    let site = Site::new(&format!(
+        "quarantine.release_pace = 1_000_000_000\nquarantine.reconcile = '1s'\n[verdict]\nmode = 'hold'\n[storm]\ndelay = '1s'\n[[list]]\naddress = '{ALL}'\n{WARY}"
+    ));
+    let mut client = site.client();
+    for n in 0..12 {
+        queued(&Letter::new(&person(n), &format!("a{n}")).send(&mut client, &[ALL]));
+    }
+    let storm = site.becalm.storms().storms.remove(0).storm;
+    let _helper = Helper::start(&site.postfix, &site.becalm);
+    site.becalm.command(&["quarantine", "release", "--reason", "storm"]);
+    site.becalm.command(&["storms", "end", &storm]);
+    let kept = held(&site);
+    assert!(kept.len() >= 8 && kept.iter().all(|item| item.reason == "suspicion"), "{kept:?}");
+    let Site { postfix, becalm, mailbox } = site;
+    let site = Site { postfix, becalm: becalm.restart(), mailbox };
+    wait_until("the queue was looked at", || site.becalm.status().quarantine.reconciled.map(drop));
+    let after = held(&site);
+    assert_eq!(ids(&after).into_iter().collect::<BTreeSet<_>>(), ids(&kept).into_iter().collect());
+    assert!(
+        after.iter().all(|item| item.until.is_none() && item.storm.as_ref() == Some(&storm)),
+        "{after:?}"
+    );
+}
+
 #[test]
 fn operators_release_and_return() {
     let site = Site::new(&storm_config("quarantine.reconcile = '1s'"));

@@ -103,7 +103,7 @@ fn types() -> BTreeMap<String, Type> {
         // The type whose braces are open, and the variant.
         let mut open: Option<(String, Type)> = None;
         let mut variant: Option<String> = None;
-        let body = source.split("#[cfg(test)]").next().unwrap_or_default();
+        let body = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         for line in body.lines() {
             let (bare, outer) = (line.trim(), !line.starts_with(' '));
             if let Some(words) = bare.strip_prefix("///") {

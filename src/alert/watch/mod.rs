@@ -249,6 +249,8 @@ impl Watch {
                     ..alert
                 })
             }
+            // Part of a storm that was told of; how far it grows is told too.
+            Event::ClawedBack { .. } => None,
             Event::PossibleList { address, authors, at } => {
                 let alert = self.alert(Kind::PossibleList, Severity::Info, *at).says(
                     &format!("is {address} a list?"),

@@ -204,6 +204,7 @@ fn of_the_site(reason: Reason) -> bool {
         | Reason::Forged
         | Reason::NoSender
         | Reason::TooYoung
+        | Reason::Begun
         | Reason::Unsupported
         | Reason::Failed => false,
     }

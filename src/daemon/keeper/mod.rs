@@ -2,6 +2,7 @@
 //! old, watches the room that is left, and does what operators ask. A thread of its own: the helper may take its
 //! time, and no verdict waits for it.
 
+mod claw;
 mod link;
 
 use std::panic::AssertUnwindSafe;
@@ -13,10 +14,10 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::shared::Shared;
-use crate::admin::api::{Act, Acted, Failed, HelperState, QuarantineState};
+use crate::admin::api::{Act, Acted, Failed, HelperState, QuarantineState, StormRecord};
 use crate::alert::watch::Room;
 use crate::config::Quarantine;
-use crate::quarantine::ledger::{Held, InQueue, Limits};
+use crate::quarantine::ledger::{CLAWED_BACK, Held, InQueue, Limits};
 use crate::quarantine::pace::Pace;
 use crate::quarantine::protocol::{HeldMail, Reason, Request};
 use crate::quarantine::queue_id::QueueId;
@@ -183,7 +184,7 @@ impl Keeper {
                 error!("looking after held mail failed; it stays on hold, and the next round tries again");
             }
             if !more.unwrap_or(false) {
-                std::thread::sleep(ROUND);
+                self.shared.passed.wait(ROUND);
             }
         }
     }
@@ -197,6 +198,8 @@ impl Keeper {
         if !self.links().is_any_ready(now) {
             return false;
         }
+        // First: while it is waited for, it is delivered.
+        self.claw_back();
         // Before anything is released. Where one of several helpers is missing, the others work on.
         if now >= rounds.next_look && self.look(now) {
             rounds.next_look = self.shared.clock.now().after(settings.reconcile);
@@ -224,15 +227,17 @@ impl Keeper {
         };
         let engine = &self.shared.engine;
         let storms = engine.storms(now);
-        let storm_on = |list: &str| {
-            let open = storms.iter().find(|storm| storm.list == list)?;
-            matches!(open.phase, Phase::Storm { .. }).then(|| open.storm.clone()).flatten()
+        let storm_of = |item: &Held| {
+            let list = item.list.as_deref()?;
+            let open = storms.iter().find(|storm| storm.list == list);
+            let open = open.filter(|open| matches!(open.phase, Phase::Storm { .. }));
+            open.and_then(|open| open.storm.clone()).or_else(|| self.declared_while_it_waited(item))
         };
         let listed = held.len();
         let queue: Vec<InQueue> = held.into_iter().filter_map(|mail| self.in_queue(mail, now)).collect();
         // Marked with a key that this process does not have: it made one up when it could not read the file.
         let others = others.saturating_add((listed - queue.len()) as u64);
-        let outcome = self.shared.ledger.reconcile(queue, now, storm_on);
+        let outcome = self.shared.ledger.reconcile(queue, now, storm_of);
         if outcome.gone > 0 || outcome.taken_in > 0 {
             let (gone, taken_in) = (outcome.gone, outcome.taken_in);
             info!(gone, taken_in, "set right from Postfix's hold queue");
@@ -240,6 +245,13 @@ impl Keeper {
         let mut seen = lock(&self.seen);
         (seen.reconciled, seen.others) = (Some(now), others);
         true
+    }
+
+    /// A storm that cancelled a suspicion's timer and is over: its mail may have left the queue, the journal knows it.
+    fn declared_while_it_waited(&self, item: &Held) -> Option<String> {
+        let since = item.since.rfc3339();
+        let declared = |record: &StormRecord| record.list == item.list && record.started >= since;
+        self.shared.storms.list().into_iter().find(declared).map(|record| record.storm)
     }
 
     fn in_queue(&self, mail: HeldMail, now: Timestamp) -> Option<InQueue> {
@@ -354,7 +366,9 @@ impl Keeper {
                     return Ok(());
                 }
                 shared.counters.released.add_one();
-                shared.counters.copies_released.add(item.as_ref().map_or(0, |item| item.copies));
+                // What was clawed back had been counted as passed.
+                let prevented = item.as_ref().filter(|item| item.reason != CLAWED_BACK);
+                shared.counters.copies_released.add(prevented.map_or(0, |item| item.copies));
                 // His mail reaches the list: he is somebody who writes to it.
                 if let Some(Held { list: Some(list), author: Some(author), .. }) = &item {
                     shared.make_known(list, author);

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::refusal;
 use crate::quarantine::protocol::{Reason, Refusal};
@@ -44,6 +44,9 @@ pub(super) const RELEASE: Verb =
     Verb { flag: "-H", queues: &["hold"], says: "released from hold", since: (2, 0), leaves: true };
 pub(super) const RETURN: Verb =
     Verb { flag: "-f", queues: &["hold"], says: "released from hold", since: (3, 5), leaves: true };
+/// Into the queue anew, under another queue id: with those recipients that are left.
+pub(super) const REQUEUE: Verb =
+    Verb { flag: "-r", queues: &["hold"], says: "requeued", since: (2, 0), leaves: false };
 pub(super) const HOLD: Verb = Verb {
     flag: "-h",
     queues: &["incoming", "active", "deferred"],
@@ -69,6 +72,11 @@ pub enum InstanceError {
     /// postconf fails.
     #[error("{0}")]
     Postconf(String),
+}
+
+/// When main.cf was written last; none where it cannot be told.
+pub(super) fn written(config: &Path) -> Option<SystemTime> {
+    std::fs::metadata(config.join("main.cf")).and_then(|about| about.modified()).ok()
 }
 
 /// A Postfix.

@@ -21,12 +21,12 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tracing::{debug, info, warn};
 
 use super::mark::{self, Mark, Marker};
-use super::protocol::{HeldMail, Hello, MAX_REQUEST, Reason, Refusal, Reply, Request, VERSION};
+use super::protocol::{HeldMail, Hello, MAX_REQUEST, Reason, Recipients, Refusal, Reply, Request, VERSION};
 use super::queue_file::QueueFile;
 use super::queue_id::QueueId;
 use crate::account;
@@ -95,7 +95,9 @@ pub struct Helper {
 
 /// What all its connections share.
 struct Site {
-    instance: Instance,
+    config: PathBuf,
+    /// With the time of the main.cf that it was read from.
+    instance: Mutex<(Option<SystemTime>, Arc<Instance>)>,
     key: PathBuf,
     user: u32,
     clock: Clock,
@@ -114,10 +116,12 @@ impl Helper {
             return Err(HelperError::NotRoot);
         }
         let user = account::user_id(&settings.user).map_err(|source| HelperError::User { source })?;
-        let instance = Instance::find(&settings.config_directory)?;
+        let written = instance::written(&settings.config_directory);
+        let instance = Mutex::new((written, Arc::new(Instance::find(&settings.config_directory)?)));
         let listener = socket::open(&settings.socket, user)
             .map_err(|source| HelperError::Socket { path: settings.socket.clone(), source })?;
         let site = Site {
+            config: settings.config_directory.clone(),
             instance,
             key: settings.key.clone(),
             user,
@@ -129,13 +133,14 @@ impl Helper {
     }
 
     /// Postfix's version and queue directory, for the log.
-    pub fn postfix(&self) -> (&str, String) {
-        (&self.site.instance.version, self.site.instance.queue.display().to_string())
+    pub fn postfix(&self) -> (String, String) {
+        let instance = self.site.instance();
+        (instance.version.clone(), instance.queue.display().to_string())
     }
 
     /// Are queue ids long? Otherwise it will refuse every act.
     pub fn long_queue_ids(&self) -> bool {
-        self.site.instance.long_queue_ids
+        self.site.instance().long_queue_ids
     }
 
     /// Serves for ever. What is being done when the process is ended is done by Postfix's program, whole.
@@ -206,7 +211,7 @@ impl Site {
     }
 
     fn hello(&self) -> Hello {
-        let instance = &self.instance;
+        let instance = self.instance();
         Hello {
             version: VERSION,
             postfix: instance.version.clone(),
@@ -217,10 +222,11 @@ impl Site {
     }
 
     fn list(&self, writer: &mut impl Write) -> io::Result<()> {
-        if !self.instance.long_queue_ids {
+        let instance = self.instance();
+        if !instance.long_queue_ids {
             // Nothing of ours would be found: that must not look like an empty queue.
             let message = "enable_long_queue_ids = no in main.cf: held mail cannot be told apart safely; \
-                           set it to yes, reload Postfix, and restart becalm helper";
+                           set it to yes, and reload Postfix";
             return say(writer, &self.refuse(Reason::ShortId, message.to_owned()));
         }
         let marker = match self.marker() {
@@ -228,7 +234,7 @@ impl Site {
             Err(Refusal { reason, message }) => return say(writer, &self.refuse(reason, message)),
         };
         let (mut listed, mut others) = (0, 0);
-        let ids = match queue::held(&self.instance.queue) {
+        let ids = match queue::held(&instance.queue) {
             Ok(found) => {
                 others += found.others;
                 found.ids
@@ -239,11 +245,23 @@ impl Site {
             }
         };
         for (id, path) in ids {
-            // What was released meanwhile is neither.
-            let Some(file) = queue::open(&path) else { continue };
-            let Ok(file) = file.read() else {
-                others += 1;
-                continue;
+            // A list with a hole would look as if somebody had released what is in it.
+            let unknown = |error: &dyn std::fmt::Display| {
+                self.refuse(Reason::Failed, format!("cannot read {id} in the hold queue: {error}"))
+            };
+            let file = match queue::open(&path) {
+                Ok(Some(file)) => file,
+                // What was released meanwhile is neither.
+                Ok(None) => continue,
+                Err(error) => return say(writer, &unknown(&error)),
+            };
+            let file = match file.read() {
+                Ok(file) => file,
+                Err(error) if error.is_unreadable() => return say(writer, &unknown(&error)),
+                Err(_) => {
+                    others += 1;
+                    continue;
+                }
             };
             match verified(&marker, &file, &id) {
                 Ok((mark, _)) => {
@@ -261,39 +279,57 @@ impl Site {
     fn act(&self, request: &Request) -> Reply {
         let _one_at_a_time = self.acting();
         match self.try_to_act(request) {
-            Ok((id, said, waits)) => {
+            Ok(Done { id, said, waits, recipients }) => {
                 info!(queue_id = %id, said = said.join(", "), waits, "done");
-                Reply::Done { id: id.to_string(), said, waits }
+                Reply::Done { id: id.to_string(), said, waits, recipients }
             }
             Err(Refusal { reason, message }) => self.refuse(reason, message),
         }
     }
 
-    fn try_to_act<'r>(
-        &self,
-        request: &'r Request,
-    ) -> Result<(&'r QueueId, Vec<String>, Option<String>), Refusal> {
+    fn try_to_act<'r>(&self, request: &'r Request) -> Result<Done<'r>, Refusal> {
         let (id, verb) = match request {
             Request::Hold(id) => (id, instance::HOLD),
             Request::Release(id) => (id, instance::RELEASE),
             Request::Return(id) | Request::Expire(id, _) => (id, instance::RETURN),
             Request::List => return Err(refusal(Reason::BadRequest, "list is no act")),
         };
-        if !self.instance.long_queue_ids {
+        let instance = self.instance();
+        if !instance.long_queue_ids {
             return Err(refusal(
                 Reason::ShortId,
                 "this Postfix gives short queue ids again and again: set enable_long_queue_ids = yes",
             ));
         }
-        self.instance.supports(verb)?;
+        instance.supports(verb)?;
         let marker = self.marker()?;
-        let file = verb.queues.iter().find_map(|queue| queue::find(&self.instance.queue, queue, id));
+        let file = queue::find(&instance.queue, verb.queues, id)
+            .map_err(|error| refusal(Reason::Failed, format!("cannot open {id}: {error}")))?;
         let Some(file) = file else {
             let message = format!("no message {id} in {}", verb.queues.join(", "));
             return Err(refusal(Reason::NotFound, message));
         };
-        let content = file.read().map_err(|error| refusal(Reason::NotOurs, format!("{id}: {error}")))?;
+        let content = file.read().map_err(|error| {
+            let reason = if error.is_unreadable() { Reason::Failed } else { Reason::NotOurs };
+            refusal(reason, format!("{id}: {error}"))
+        })?;
         let (_, mark) = verified(&marker, &content, id)?;
+        let unknown = |error| refusal(Reason::Failed, format!("{id}: {error}"));
+        if matches!(request, Request::Hold(_)) {
+            let said = instance.postsuper(verb, id)?;
+            // The same file, wherever it is now.
+            let recipients = file.recipients().map_err(unknown)?;
+            if recipients.left == 0 && !file.is_being_delivered() {
+                // It was about to be removed. With nobody to deliver it to, the queue manager does that now.
+                instance.postsuper(instance::RELEASE, id)?;
+                return Err(refusal(Reason::NotFound, format!("all its recipients have {id}")));
+            }
+            return Ok(Done { id, said, waits: None, recipients: Some(recipients) });
+        }
+        let recipients = file.recipients().map_err(unknown)?;
+        if mark.verdict != "hold" || recipients.reached > 0 {
+            return self.act_on_begun(request, id, &file, recipients);
+        }
         if matches!(request, Request::Return(_) | Request::Expire(..)) && content.sender.is_empty() {
             return Err(refusal(
                 Reason::NoSender,
@@ -308,9 +344,69 @@ impl Site {
                 return Err(refusal(Reason::TooYoung, format!("{id} is {age} s old, not {seconds}")));
             }
         }
-        let said = self.instance.postsuper(verb, id)?;
-        let waits = if verb.leaves { self.instance.deliver(id).err() } else { None };
-        Ok((id, said, waits))
+        let said = instance.postsuper(verb, id)?;
+        let waits = if verb.leaves { instance.deliver(id).err() } else { None };
+        Ok(Done { id, said, waits, recipients: None })
+    }
+
+    /// Acts upon a message that was put on hold when its delivery may have begun.
+    ///
+    /// What Postfix does then (read in its source, and seen with 3.7.11): the file leaves the queue at once, delivery
+    /// agents that have it open finish and mark their recipients in it as done, and the others find no file and
+    /// deliver nothing. But the queue manager still has those others in its memory, and gives them to agents for as
+    /// long as its rate and concurrency limits take. Were the file to come back under the same queue id before that
+    /// is over, it would be delivered from two memories at once: to somebody twice, or removed before the end.
+    /// Nobody can ask the queue manager whether it is over. So such a message comes back by `postsuper -r`, as a new
+    /// message with another queue id and those recipients that are left: what the queue manager remembers of the old
+    /// one leads nowhere, for ever. A copy for `always_bcc` and the like is made again; no recipient is.
+    fn act_on_begun<'r>(
+        &self,
+        request: &Request,
+        id: &'r QueueId,
+        file: &queue::Message,
+        recipients: Recipients,
+    ) -> Result<Done<'r>, Refusal> {
+        if !matches!(request, Request::Release(_)) {
+            return Err(refusal(
+                Reason::Begun,
+                format!(
+                    "{id} was on its way when it was put on hold, {} of its recipients have it: release it, or \
+                     delete it with `postsuper -d {id}`",
+                    recipients.reached
+                ),
+            ));
+        }
+        if file.is_being_delivered() {
+            let message = format!("{id} is still being delivered to somebody: try again in a minute");
+            return Err(refusal(Reason::Failed, message));
+        }
+        let (verb, waits) = match recipients.left {
+            // For the queue manager to remove.
+            0 => (instance::RELEASE, None),
+            _ => (
+                instance::REQUEUE,
+                Some("pickup(8) takes it up within a minute, under another id".to_owned()),
+            ),
+        };
+        let said = self.instance().postsuper(verb, id)?;
+        Ok(Done { id, said, waits, recipients: None })
+    }
+
+    /// Postfix as its main.cf says now: it may have been changed since.
+    fn instance(&self) -> Arc<Instance> {
+        let mut known = self.instance.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = instance::written(&self.config);
+        if written != known.0 {
+            known.0 = written;
+            match Instance::find(&self.config) {
+                Ok(instance) => {
+                    info!(long_queue_ids = instance.long_queue_ids, "main.cf was read anew");
+                    known.1 = Arc::new(instance);
+                }
+                Err(error) => warn!(%error, "main.cf has changed and cannot be read: it counts as it was"),
+            }
+        }
+        Arc::clone(&known.1)
     }
 
     /// With the key as it is now: the daemon may have made it after the helper was started.
@@ -337,6 +433,14 @@ impl Site {
     fn acting(&self) -> MutexGuard<'_, ()> {
         self.acting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What was done.
+struct Done<'r> {
+    id: &'r QueueId,
+    said: Vec<String>,
+    waits: Option<String>,
+    recipients: Option<Recipients>,
 }
 
 /// The message's mark, as text and read, if this site made it for this very message.

@@ -6,8 +6,10 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::quarantine::mark;
+use crate::quarantine::protocol::Recipients;
 use crate::quarantine::queue_file::{self, Malformed, QueueFile, ReadAt};
 use crate::quarantine::queue_id::QueueId;
 
@@ -54,19 +56,33 @@ fn walk(directory: &Path, depth: usize, found: &mut Found) -> io::Result<()> {
     Ok(())
 }
 
-/// A message in one queue.
-pub(super) fn find(queue: &Path, name: &str, id: &QueueId) -> Option<Message> {
-    id.places().find_map(|place| open(&queue.join(name).join(place)))
+/// A message in one of some queues.
+pub(super) fn find(queue: &Path, names: &[&str], id: &QueueId) -> io::Result<Option<Message>> {
+    for name in names {
+        for place in id.places() {
+            if let Some(message) = open(&queue.join(name).join(place))? {
+                return Ok(Some(message));
+            }
+        }
+    }
+    Ok(None)
 }
 
-/// A message's file. None: it is not there, or no complete message.
-pub(super) fn open(path: &Path) -> Option<Message> {
+/// A message's file. None: it is not there, or no complete message. An error says that nobody knows.
+pub(super) fn open(path: &Path) -> io::Result<Option<Message>> {
     // Neither a link out of the queue nor a pipe that nobody writes to.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path).ok()?;
-    let about = file.metadata().ok()?;
+    let file = match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
+        Ok(file) => file,
+        // Nothing there, no directory of that name, or a link, a socket, a device: no message of Postfix's.
+        Err(error) => match rustix::io::Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::NODEV) => return Ok(None),
+            _ => return Err(error),
+        },
+    };
+    let about = file.metadata()?;
     // cleanup(8) sets the bit when the message is complete.
-    (about.is_file() && about.mode() & 0o100 != 0).then_some(Message(file))
+    Ok((about.is_file() && about.mode() & 0o100 != 0).then_some(Message(file)))
 }
 
 /// A message's file.
@@ -76,6 +92,22 @@ impl Message {
     /// What it says.
     pub(super) fn read(&self) -> Result<QueueFile, Malformed> {
         queue_file::read(self, mark::HEADER)
+    }
+
+    /// Who is left, and who has it.
+    pub(super) fn recipients(&self) -> Result<Recipients, Malformed> {
+        let (left, reached) = queue_file::count_recipients(self)?;
+        Ok(Recipients { left, reached })
+    }
+
+    /// Does a delivery agent work on it? Each locks the file that it delivers (Postfix's `INTERNAL_LOCK`, which is
+    /// flock(2) here), for as long as it does.
+    pub(super) fn is_being_delivered(&self) -> bool {
+        use rustix::fs::{FlockOperation, flock};
+        let locked = flock(&self.0, FlockOperation::NonBlockingLockExclusive).is_err();
+        // Closing it, a moment from now, would do the same.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+        locked
     }
 }
 
@@ -100,4 +132,27 @@ pub(super) fn read_key(path: &Path) -> io::Result<[u8; 32]> {
     let mut key = [0; 32];
     file.read_exact(&mut key)?;
     Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_not_taken_for_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = QueueId::parse("4jXc4x0HtRz1XDct").unwrap();
+        assert!(find(folder.path(), &["hold"], &id).unwrap().is_none(), "there is no such directory");
+        std::fs::create_dir(folder.path().join("hold")).unwrap();
+        let path = folder.path().join("hold").join(id.as_str());
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert!(find(folder.path(), &["hold"], &id).unwrap().is_none(), "links are not followed");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert!(find(folder.path(), &["hold"], &id).unwrap().is_none(), "it is not complete");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        assert!(find(folder.path(), &["hold"], &id).unwrap().is_some());
+        // A name that is too long for the system is an error as any other.
+        assert!(open(&folder.path().join("x".repeat(300))).is_err());
+    }
 }

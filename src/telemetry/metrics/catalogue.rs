@@ -123,6 +123,10 @@ catalogue! {
         "Held messages that were released: suspicions by themselves, and what operators let go.";
     RETURNED: Counter "becalm_held_messages_returned_total" []
         "Held messages that were returned to their senders, by age or by operators.";
+    CLAWED_BACK: Counter "becalm_clawed_back_messages_total" []
+        "Messages that had passed and were put on hold in Postfix's queue when a storm came of their conversation.";
+    COPIES_CLAWED_BACK: Counter "becalm_clawed_back_copies_total" []
+        "Of the copies let through, those that were not made yet when their message was clawed back.";
     HELPER_UP: Gauge "becalm_helper_up" [SOCKET]
         "1 if the helper answered when it was last asked. While it is down, mail stays held.";
 

@@ -1,0 +1,93 @@
+//! Clawing back: what passed of a conversation before it became a storm, and is still in Postfix's queue, is put on
+//! hold there.
+
+use std::collections::BTreeMap;
+
+use tracing::{debug, warn};
+
+use super::{ACTS_A_ROUND, Failure, Keeper};
+use crate::journal::event::Event;
+use crate::quarantine::ledger::{CLAWED_BACK, Held};
+use crate::quarantine::passed::{Wanted, spared};
+use crate::quarantine::protocol::{Reason, Request};
+use crate::quarantine::queue_id::QueueId;
+
+/// Messages and copies.
+type Sums = (u64, u64);
+
+impl Keeper {
+    /// Has the helper put on hold what is wanted back, and tells what came of it.
+    pub(super) fn claw_back(&self) {
+        let shared = &self.shared;
+        let mut done: BTreeMap<(String, Option<String>), Sums> = BTreeMap::new();
+        let mut later = Vec::new();
+        for _ in 0..ACTS_A_ROUND {
+            let mut links = self.links();
+            let Some(wanted) = shared.passed.next() else { break };
+            if let Some(full) = shared.ledger.full() {
+                let (queue_id, limit) = (&wanted.reply.queue_id, full.name());
+                warn!(queue_id, limit, "not clawed back: nothing more may be held");
+                continue;
+            }
+            let Ok(queue_id) = QueueId::parse(&wanted.reply.queue_id) else { continue };
+            let now = shared.clock.now();
+            match links.act(&Request::Hold(queue_id), now) {
+                Ok(answer) => {
+                    let to_go = answer.recipients.unwrap_or_default();
+                    let copies = spared(wanted.reply.copies, to_go.left, to_go.reached);
+                    let key = (wanted.storm.clone(), wanted.reply.list.clone());
+                    let sums = done.entry(key).or_default();
+                    *sums = (sums.0.saturating_add(1), sums.1.saturating_add(copies));
+                    self.note_clawed_back(wanted, copies);
+                }
+                // Delivered, most likely; or Postfix has not written it to its end.
+                Err(Failure::Refused(refusal)) if refusal.reason == Reason::NotFound => {
+                    later.push((wanted, false));
+                }
+                Err(Failure::Refused(refusal)) => {
+                    let queue_id = wanted.reply.queue_id;
+                    debug!(queue_id, reason = refusal.message, "not clawed back");
+                }
+                Err(Failure::Down(_)) => {
+                    later.push((wanted, true));
+                    if !links.is_any_ready(now) {
+                        break;
+                    }
+                }
+            }
+        }
+        let now = shared.clock.now();
+        for (wanted, found) in later {
+            let queue_id = wanted.reply.queue_id.clone();
+            if !shared.passed.again(wanted, found, now) {
+                debug!(queue_id, found, "not clawed back: it has left the queue, or it is too late");
+            }
+        }
+        for ((storm, list), (messages, copies)) in done {
+            let before = shared.storms.clawed_back(&storm);
+            let messages = before.0.saturating_add(messages);
+            let copies = before.1.saturating_add(copies);
+            shared.publish(&[Event::ClawedBack { storm, list, messages, copies, at: now }]);
+        }
+    }
+
+    fn note_clawed_back(&self, wanted: Wanted, copies: u64) {
+        let shared = &self.shared;
+        shared.counters.clawed_back.add_one();
+        shared.counters.copies_clawed_back.add(copies);
+        let reply = wanted.reply;
+        shared.ledger.note(Held {
+            queue_id: reply.queue_id,
+            list: reply.list,
+            author: reply.author,
+            reason: CLAWED_BACK,
+            storm: Some(wanted.storm),
+            copies,
+            since: shared.clock.now(),
+            until: None,
+            held: true,
+            size: None,
+            trouble: None,
+        });
+    }
+}
