@@ -87,7 +87,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("quarantine::helper", &["account", "clock", "quarantine", "telemetry::gate"]),
     ("journal", &[]),
     ("telemetry", &[]),
-    ("admin", &["journal::event", "telemetry::counters"]),
+    ("admin", &["journal::event", "telemetry::counters", "telemetry::metrics"]),
     (
         "config",
         &[

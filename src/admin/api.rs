@@ -325,6 +325,9 @@ pub struct Status {
     pub max_connections: usize,
     /// Counts since the start.
     pub counts: Counts,
+    /// Seconds since the last message's DATA, or since the start where none has come.
+    #[serde(default)]
+    pub last_message_s: u64,
     /// Lists known.
     pub lists: usize,
     /// Lists in a storm now.
@@ -428,6 +431,9 @@ pub struct QuarantineState {
     pub waiting: u64,
     /// Since when the oldest is held, RFC 3339.
     pub oldest: Option<String>,
+    /// For how long that has been, in seconds.
+    #[serde(default)]
+    pub oldest_age_s: Option<u64>,
     /// Messages at most.
     pub max_count: u64,
     /// Bytes at most.

@@ -103,6 +103,15 @@ fn status_text(status: &Status) -> String {
         status.lists, status.storms, status.cooling
     ));
     let c = &status.counts;
+    let last = span(status.last_message_s);
+    lines.push(match c.messages {
+        0 => format!("last mail   none yet; started {last} ago"),
+        _ => format!("last mail   {last} ago"),
+    });
+    lines.push(format!(
+        "copies      {} passed ({} of them would have been stopped), {} prevented ({} of them released later)",
+        c.copies_passed, c.copies_observed, c.copies_prevented, c.copies_released
+    ));
     lines.push(format!(
         "messages    {} ({} watched: {} passed, {} observed, {} held, {} rejected, {} deferred, {} discarded, {} stripped)",
         c.messages, c.watched, c.passed, c.observed, c.held, c.rejected, c.deferred, c.discarded, c.stripped

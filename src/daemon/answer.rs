@@ -18,6 +18,7 @@ use crate::journal::event::Event;
 use crate::quarantine::ledger::Held;
 use crate::storm::policy::Mode;
 use crate::storm::state::Phase;
+use crate::telemetry::metrics::Exposition;
 use crate::time::Timestamp;
 use crate::window::TableStats;
 
@@ -49,6 +50,10 @@ impl Backend for Daemon {
 
     fn quarantine(&self, select: &Selection) -> Result<Quarantine, Refusal> {
         self.quarantine(select)
+    }
+
+    fn metrics(&self, exposition: Exposition) -> String {
+        self.metrics(exposition)
     }
 
     fn act(&self, act: Act, ids: &[String], who: &Who) -> Result<Acted, Refusal> {
@@ -208,6 +213,7 @@ impl Daemon {
             connections: shared.sessions(),
             max_connections: shared.max_connections(),
             counts: shared.counters.read(),
+            last_message_s: shared.since_last_message(now).as_secs(),
             lists: world.snapshot.lists().len(),
             storms: in_storm,
             cooling: storms.len() - in_storm,
@@ -232,7 +238,7 @@ impl Daemon {
         }
     }
 
-    fn tables(&self) -> Vec<TableUse> {
+    pub(super) fn tables(&self) -> Vec<TableUse> {
         let tables = self.shared.engine.tables();
         let (conversations, recipients) = (tables.conversations, tables.recipients);
         let (known, ids) = (tables.known_authors, tables.message_ids);

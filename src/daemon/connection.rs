@@ -12,13 +12,15 @@ use tracing::{debug, info, warn};
 
 use super::shared::Shared;
 use super::watchdog::Watchdog;
-use crate::engine::{Action, Decision, Reason, Transaction};
+use crate::clock::Stopwatch;
+use crate::engine::{Action, Copies, Decision, Reason, Transaction};
 use crate::milter::{
     AtData, Changes, Client, ClientAddress, Filter, FinalReply, MAX_REPLIES, Macros, ProtocolError, Session,
     SessionLimits, SmtpReply,
 };
 use crate::quarantine::ledger::Held;
 use crate::quarantine::mark::{self, Mark};
+use crate::telemetry::latency::Desk;
 use crate::time::Timestamp;
 
 /// A session reads this much at a time: an envelope of 500 recipients fits.
@@ -109,6 +111,7 @@ where
         if read == 0 {
             return Ok(());
         }
+        let arrived = Stopwatch::start();
         let before = input.len();
         loop {
             let fed = session.feed(&input, handler, &mut output);
@@ -121,6 +124,11 @@ where
                         return Err(SessionError::Timeout(patience.packet));
                     }
                 }
+            }
+            // One reading of the clock for all that came at once.
+            let ordinary = std::mem::take(&mut handler.ordinary);
+            if ordinary > 0 {
+                shared.latency.note(handler.desk, arrived.elapsed(), ordinary);
             }
             let answered = output.len();
             output.clear();
@@ -147,14 +155,21 @@ where
 struct Handler {
     shared: Arc<Shared>,
     tx: Transaction,
+    /// When the present message began.
+    began: Timestamp,
     /// A watched message whose end has not been seen.
     unfinished: bool,
+    /// Ordinary messages whose reply is not written yet.
+    ordinary: u64,
+    /// Where it is noted how long they waited.
+    desk: Desk,
 }
 
 impl Handler {
     fn new(shared: Arc<Shared>) -> Self {
         let tx = shared.engine.session(None);
-        Self { shared, tx, unfinished: false }
+        let desk = shared.latency.desk();
+        Self { shared, tx, began: Timestamp::default(), unfinished: false, ordinary: 0, desk }
     }
 
     /// The one place that decides what becomes of a message when becalm itself fails: it passes, and
@@ -229,6 +244,9 @@ impl Handler {
             Action::Discard => &counters.discarded,
         };
         counter.add_one();
+        counters.copies_passed.add(decision.copies.passed);
+        counters.copies_observed.add(decision.copies.observed);
+        counters.copies_prevented.add(decision.copies.prevented);
 
         let list = decision.list.as_deref().unwrap_or("-");
         let (action, would, reason) = (decision.action.name(), decision.would.name(), decision.reason.name());
@@ -283,7 +301,8 @@ impl Filter for Handler {
     }
 
     fn mail(&mut self, sender: &[u8], macros: &Macros) {
-        self.shared.engine.begin(&mut self.tx, sender, macros.auth_user(), self.shared.clock.now());
+        self.began = self.shared.clock.now();
+        self.shared.engine.begin(&mut self.tx, sender, macros.auth_user(), self.began);
     }
 
     fn recipient(&mut self, recipient: &[u8]) {
@@ -293,8 +312,10 @@ impl Filter for Handler {
     }
 
     fn data(&mut self, _macros: &Macros) -> AtData {
-        self.shared.counters.messages.add_one();
+        self.shared.note_message(self.began);
         if !self.shared.engine.at_data(&mut self.tx) {
+            self.shared.counters.ordinary.add_one();
+            self.ordinary += 1;
             return AtData::Accept;
         }
         self.shared.counters.watched.add_one();
@@ -333,6 +354,8 @@ impl Filter for Handler {
             }
             None => {
                 changes.take_back();
+                let Copies { passed, prevented, .. } = decision.copies;
+                self.shared.counters.copies_passed.add(passed.saturating_add(prevented));
                 self.fail_open(&queue_id, "the peer does not offer the action that this verdict needs")
             }
         }

@@ -14,6 +14,7 @@ mod drain;
 mod keeper;
 pub mod listen;
 mod memory;
+mod metrics;
 pub mod shared;
 pub mod site;
 mod storms;
@@ -82,6 +83,8 @@ pub struct Daemon {
     standing: Mutex<Standing>,
     keeper: Arc<Keeper>,
     audit: Audit,
+    /// Metrics that were written a moment ago.
+    pages: Mutex<metrics::Pages>,
     /// Who may ask by TCP.
     gate: Arc<Gate>,
     /// Workers serve, or have served.
@@ -162,6 +165,7 @@ impl Daemon {
         let daemon = Self {
             keeper: Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone())),
             audit: Audit::new(&config.state.directory),
+            pages: Mutex::default(),
             gate: Arc::default(),
             serving: AtomicBool::new(false),
             shared,

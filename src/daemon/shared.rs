@@ -1,7 +1,8 @@
 //! What all sessions of a daemon share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, broadcast, watch};
@@ -17,6 +18,8 @@ use crate::quarantine::ledger::Ledger;
 use crate::quarantine::mark::Marker;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::gate::Gate;
+use crate::telemetry::latency::Latency;
+use crate::time::Timestamp;
 
 /// Lines about single messages in a minute; beyond that a storm is told in sums.
 const VERDICT_LINES_A_MINUTE: u32 = 60;
@@ -43,10 +46,14 @@ pub struct Shared {
     pub memory: Memory,
     /// What was counted.
     pub counters: Counters,
+    /// How long ordinary messages waited for becalm.
+    pub latency: Latency,
     /// Limits the lines about single messages.
     pub verdict_lines: Gate,
     /// Limits the lines about peers that misbehave.
     pub peer_lines: Gate,
+    /// When the last message came, in seconds of the clock; at first, when becalm started.
+    last_message: AtomicU64,
     patience: ArcSwap<Patience>,
     max_connections: AtomicUsize,
     connections: AtomicUsize,
@@ -68,11 +75,13 @@ impl Shared {
     ) -> Self {
         Self {
             engine,
+            last_message: AtomicU64::new(clock.now().as_secs()),
             clock,
             marker,
             ledger: Ledger::default(),
             storms: StormBook::new(PAST_STORMS),
             memory: Memory::default(),
+            latency: Latency::default(),
             counters: Counters::default(),
             verdict_lines: Gate::new(VERDICT_LINES_A_MINUTE),
             peer_lines: Gate::new(VERDICT_LINES_A_MINUTE),
@@ -117,6 +126,21 @@ impl Shared {
         self.max_connections.load(Ordering::Relaxed)
     }
 
+    /// A message came at `now`.
+    pub fn note_message(&self, now: Timestamp) {
+        let now = now.as_secs();
+        // Relaxed: a figure for people. Written once a second, and else only read: sessions do not take the line
+        // from each other for every message.
+        if self.last_message.load(Ordering::Relaxed) != now {
+            self.last_message.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// The time since the last message, or since the start where none has come; to the second.
+    pub fn since_last_message(&self, now: Timestamp) -> Duration {
+        Duration::from_secs(now.as_secs().saturating_sub(self.last_message.load(Ordering::Relaxed)))
+    }
+
     /// Says what happened, and keeps it for `becalm storms`.
     pub fn publish(&self, events: &[Event]) {
         for event in events {
@@ -136,6 +160,7 @@ impl Shared {
                     copies,
                     ..
                 } => {
+                    self.counters.storms_started.add_one();
                     // What was under suspicion is now part of a storm and stays where it is.
                     self.ledger.keep_held(list.as_deref(), storm);
                     let list = list.as_deref().unwrap_or("-");
@@ -145,6 +170,7 @@ impl Shared {
                     warn!(storm, list, held, copies_held, delivered, "the storm is over");
                 }
                 Event::PossibleList { address, authors, .. } => {
+                    self.counters.possible_lists.add_one();
                     warn!(address, authors, "is this a list? many different people suddenly write to it");
                 }
             }

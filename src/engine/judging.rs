@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::copies::Copies;
 use super::keys::{Keys, Role};
 use super::remember::{exempt_share, note_verdict, share, trigger_name};
 use super::thread::{Thread, Traces};
@@ -83,10 +84,10 @@ impl Facts {
 }
 
 /// What a message reaches, and which of it has been judged before.
-struct Weighed {
+pub(super) struct Weighed {
     audience: u64,
     /// The share of this transaction alone.
-    own: u64,
+    pub own: u64,
     /// For each list: the judgement of the message that this one repeats.
     retried: SmallVec<[Option<Judgement>; 2]>,
     /// The same for the set of its recipients, where no list is named.
@@ -94,9 +95,11 @@ struct Weighed {
     /// For each list: was this message counted when it came before?
     counted: SmallVec<[bool; 2]>,
     /// Nothing in it is new.
-    repeated: bool,
+    pub repeated: bool,
+    /// It came before, however long ago, to the same lists (or the same recipients, where no list is named).
+    pub came_before: bool,
     /// It came before and was stopped by a rate limit.
-    limited: bool,
+    pub limited: bool,
     earlier: Option<PartMemo>,
 }
 
@@ -127,6 +130,7 @@ impl Engine {
                 decision.record.shares.push(exempt_share(list, thread));
             }
             decision.reason = Reason::Exempt;
+            decision.copies.passed = decision.audience;
             return decision;
         }
 
@@ -144,6 +148,7 @@ impl Engine {
             verdicts.push(ListVerdict { list: Some(Arc::clone(list)), judgement });
         }
         self.conclude(tx, &facts, &verdicts, &weighed, now, &mut decision);
+        decision.copies = Copies::of(&decision, tx, &weighed);
         let limited = matches!(decision.reason, Reason::Limit(_));
         self.remember(tx, &facts, &weighed, &verdicts, limited, now, &mut decision);
         decision
@@ -192,14 +197,20 @@ impl Engine {
         };
         let seen_by_list: SmallVec<[Option<(RetryMemo, Timestamp)>; 2]> =
             lists.iter().map(|list| seen(list.key)).collect();
-        let counted = seen_by_list.iter().map(Option::is_some).collect();
+        let counted: SmallVec<[bool; 2]> = seen_by_list.iter().map(Option::is_some).collect();
         // What a storm stopped comes again after an operator has ended it: it is judged anew.
         let by_list: SmallVec<[Option<RetryMemo>; 2]> = lists
             .iter()
             .zip(seen_by_list)
             .map(|(list, seen)| seen.filter(|(_, at)| *at > list.state.forgiven()).and_then(still_holds))
             .collect();
-        let by_recipients = seen(tx.digest).and_then(still_holds);
+        let seen_by_recipients = seen(tx.digest);
+        let came_before = if lists.is_empty() {
+            seen_by_recipients.is_some()
+        } else {
+            counted.iter().all(|counted| *counted)
+        };
+        let by_recipients = seen_by_recipients.and_then(still_holds);
         let limited = by_list.iter().chain([&by_recipients]).flatten().any(|memo| memo.limited);
         let retried: SmallVec<[Option<Judgement>; 2]> =
             by_list.iter().map(|memo| memo.map(|memo| memo.judgement)).collect();
@@ -215,7 +226,7 @@ impl Engine {
             Some(part) => part.audience.saturating_add(own),
             None => own,
         };
-        Weighed { audience, own, retried, same_recipients, counted, earlier, repeated, limited }
+        Weighed { audience, own, retried, same_recipients, counted, earlier, repeated, came_before, limited }
     }
 
     #[expect(clippy::too_many_arguments, reason = "they are one message, one list and two who are told")]
@@ -512,6 +523,7 @@ impl Decision {
             redistributed: facts.redistributed,
             wants_receipts: facts.wants_receipts,
             enforced: lists.iter().any(|list| list.policy.mode != Mode::Observe && !list.policy.never_hold),
+            copies: Copies::default(),
             events: SmallVec::new(),
             record: Judged::default(),
         }
@@ -520,7 +532,7 @@ impl Decision {
 
 /// Mailboxes that some lists reach together. Lists that matched a pattern add up: nothing is known of their
 /// members but the number.
-fn audience<'a>(world: &World, lists: impl Iterator<Item = &'a Arc<WatchedList>>) -> u64 {
+pub(super) fn audience<'a>(world: &World, lists: impl Iterator<Item = &'a Arc<WatchedList>>) -> u64 {
     let mut ids: SmallVec<[ListId; 4]> = SmallVec::new();
     let mut sum = 0_u64;
     for list in lists {

@@ -11,6 +11,7 @@
 //! ```
 
 mod by_hand;
+mod copies;
 mod image;
 mod judging;
 mod keys;
@@ -33,6 +34,7 @@ use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 
 pub use by_hand::{Done, Refusal};
+pub use copies::Copies;
 pub use judging::Share;
 pub use keys::{Keys, Role};
 pub use transaction::Transaction;
@@ -110,6 +112,8 @@ pub struct Decision {
     pub storm: Option<String>,
     /// Mailboxes that the message reaches, its earlier parts included.
     pub audience: u64,
+    /// The copies that are to be counted for it.
+    pub copies: Copies,
     /// Who wrote it, as a canonical address.
     pub author: Option<String>,
     /// What sort of message it is.

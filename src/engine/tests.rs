@@ -14,6 +14,7 @@ mod absurd;
 mod audience;
 mod by_hand;
 mod conversations;
+mod copies;
 mod limits;
 mod memory;
 mod people;

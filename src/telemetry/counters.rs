@@ -1,4 +1,4 @@
-//! What the daemon counts of its own work. Each count only grows; `becalm status` shows them.
+//! What the daemon counts of its own work. Each count only grows; `becalm status` and the metrics show them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,14 +8,23 @@ macro_rules! counters {
         #[derive(Default)]
         pub struct Counters { $($(#[$doc])* pub $name: Counter),+ }
 
-        /// The counts at one moment.
+        /// The counts at one moment. What another version of becalm does not count is 0.
         #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-        pub struct Counts { $($(#[$doc])* pub $name: u64),+ }
+        #[serde(default)]
+        pub struct Counts {
+            /// Messages whose DATA was seen: ordinary and watched ones.
+            pub messages: u64,
+            $($(#[$doc])* pub $name: u64),+
+        }
 
         impl Counters {
             /// Reads every count.
             pub fn read(&self) -> Counts {
-                Counts { $($name: self.$name.get()),+ }
+                let mut counts = Counts { messages: 0, $($name: self.$name.get()),+ };
+                // Added up here and not taken apart: what only grows must not seem to shrink, and a message is
+                // counted once.
+                counts.messages = counts.ordinary.saturating_add(counts.watched);
+                counts
             }
         }
     };
@@ -28,9 +37,9 @@ counters! {
     connections_refused,
     /// Sessions that ended in a protocol error, a time-out or a broken connection.
     sessions_failed,
-    /// Messages whose DATA was seen.
-    messages,
-    /// Of these, messages whose headers were read.
+    /// Messages that were accepted at DATA: no list, few recipients, none of becalm's business.
+    ordinary,
+    /// Messages whose headers were read, or were to be.
     watched,
     /// Watched messages that were aborted before their end: somebody else refused them, or the peer left.
     watched_unfinished,
@@ -56,6 +65,20 @@ counters! {
     released,
     /// Held messages that were returned to their senders, by age or by operators.
     returned,
+    /// Copies (one for each mailbox) of watched messages that were let through at once; a message that comes again
+    /// counts once.
+    copies_passed,
+    /// Of the copies let through, those that would have been stopped, had their list been enforced.
+    copies_observed,
+    /// Copies of watched messages that were stopped, held ones included, whatever becomes of them later; a message
+    /// that comes again counts once.
+    copies_prevented,
+    /// Of the copies prevented, those that were held and released later.
+    copies_released,
+    /// Storms that were declared here, by the rule or by an operator.
+    storms_started,
+    /// Unknown addresses that behave like lists, each once a day.
+    possible_lists,
 }
 
 /// One count.
@@ -65,12 +88,37 @@ pub struct Counter(AtomicU64);
 impl Counter {
     /// One more.
     pub fn add_one(&self) {
+        self.add(1);
+    }
+
+    /// So many more.
+    pub fn add(&self, more: u64) {
         // Relaxed: a count orders nothing.
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.fetch_add(more, Ordering::Relaxed);
     }
 
     /// The count so far.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_ordinary_or_watched() {
+        let counters = Counters::default();
+        counters.ordinary.add(3);
+        counters.watched.add_one();
+        let counts = counters.read();
+        assert_eq!((counts.messages, counts.ordinary, counts.watched), (4, 3, 1));
+    }
+
+    #[test]
+    fn counts_of_another_version_can_be_read() {
+        let counts: Counts = serde_json::from_str(r#"{"messages": 7, "held": 2, "novelty": 1}"#).unwrap();
+        assert_eq!((counts.messages, counts.held, counts.copies_prevented), (7, 2, 0));
     }
 }

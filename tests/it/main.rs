@@ -13,6 +13,7 @@ mod helper;
 mod http;
 mod journal;
 mod kills;
+mod metrics;
 mod miltertest;
 mod operators;
 mod peers;

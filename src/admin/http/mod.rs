@@ -11,6 +11,7 @@ mod events;
 mod fail;
 mod guard;
 mod health;
+mod metrics;
 mod operators;
 #[cfg(test)]
 mod reference;
@@ -84,7 +85,10 @@ struct App {
 
 /// Every route.
 fn all() -> Vec<Route> {
-    [operators::routes(), events::routes(), health::routes()].into_iter().flatten().collect()
+    [operators::routes(), events::routes(), health::routes(), metrics::routes()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn router(app: &Arc<App>) -> Router {

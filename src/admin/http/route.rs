@@ -7,7 +7,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Extension, Query, Request, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -58,6 +59,25 @@ impl Route {
         });
         let (takes, answers) = (name::<Q>(), name::<A>());
         Self { path, method: "GET", access: Access::Read, about, takes, answers, has_query: true, handler }
+    }
+
+    /// Something to look at that is no JSON: `answer` gets the client's `Accept`, and says which type its text is of.
+    pub(super) fn text(
+        path: &'static str,
+        about: &'static str,
+        answer: fn(&dyn Backend, &str) -> (&'static str, String),
+    ) -> Self {
+        let handler = get(async move |State(app): State<Arc<App>>, headers: HeaderMap| {
+            let accept =
+                headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default().to_owned();
+            let answer = move |daemon: &dyn Backend| {
+                let (kind, text) = answer(daemon, &accept);
+                Ok((kind, text.into_bytes()))
+            };
+            app.compute_text(&app.reads, answer).await
+        });
+        let (takes, answers) = (name::<Nothing>(), "text");
+        Self { path, method: "GET", access: Access::Read, about, takes, answers, has_query: false, handler }
     }
 
     /// Something to do: `answer` gets the body, and who wants it.
@@ -146,23 +166,29 @@ impl App {
         places: &Arc<Semaphore>,
         answer: impl FnOnce(&dyn Backend) -> Result<A, Refusal> + Send + 'static,
     ) -> Result<Response, Failed> {
-        let failed = |error: String| {
-            Failed::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "failed",
-                format!("becalm failed on this: {error}"),
-            )
+        let json = move |daemon: &dyn Backend| {
+            let answer = answer(daemon).map_err(Failed::from)?;
+            let text = serde_json::to_vec(&answer).map_err(|error| failed(&error))?;
+            Ok(("application/json", text))
         };
-        let place = Arc::clone(places).acquire_owned().await.map_err(|closed| failed(closed.to_string()))?;
+        self.compute_text(places, json).await
+    }
+
+    /// The daemon's answer as text of some type.
+    async fn compute_text(
+        self: &Arc<Self>,
+        places: &Arc<Semaphore>,
+        answer: impl FnOnce(&dyn Backend) -> Result<(&'static str, Vec<u8>), Failed> + Send + 'static,
+    ) -> Result<Response, Failed> {
+        let place = Arc::clone(places).acquire_owned().await.map_err(|closed| failed(&closed))?;
         let app = Arc::clone(self);
-        let text = spawn_blocking(move || {
+        let answer = spawn_blocking(move || {
             // Kept to the end, even where nobody waits for it any more.
             let _place = place;
-            let answer = answer(&*app.daemon).map_err(Failed::from)?;
-            serde_json::to_vec(&answer).map_err(|error| failed(error.to_string()))
+            answer(&*app.daemon)
         });
-        let text = text.await.map_err(|panic| failed(panic.to_string()))??;
-        Ok(([(axum::http::header::CONTENT_TYPE, "application/json")], text).into_response())
+        let (kind, text) = answer.await.map_err(|panic| failed(&panic))??;
+        Ok(([(CONTENT_TYPE, kind)], text).into_response())
     }
 
     /// The body of a request.
@@ -186,6 +212,12 @@ impl App {
         };
         serde_json::from_slice(&text).map_err(|error| Failed::bad("bad_body", error.to_string()))
     }
+}
+
+/// 500: it is becalm's own fault.
+fn failed(error: &dyn std::error::Error) -> Failed {
+    let message = format!("becalm failed on this: {error}");
+    Failed::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", message)
 }
 
 fn query<Q: DeserializeOwned>(uri: &Uri) -> Result<Q, Failed> {

@@ -134,6 +134,7 @@ impl Keeper {
             bytes: totals.bytes,
             waiting: totals.waiting as u64,
             oldest: totals.oldest.map(Timestamp::rfc3339),
+            oldest_age_s: totals.oldest.map(|oldest| self.shared.clock.now().since(oldest).as_secs()),
             max_count: settings.max_count as u64,
             max_bytes: settings.max_bytes,
             max_age_s: settings.max_age.as_secs(),
@@ -367,6 +368,7 @@ impl Keeper {
                     return Ok(());
                 }
                 shared.counters.released.add_one();
+                shared.counters.copies_released.add(item.as_ref().map_or(0, |item| item.copies));
                 // His mail reaches the list: he is somebody who writes to it.
                 if let Some(Held { list: Some(list), author: Some(author), .. }) = &item {
                     shared.make_known(list, author);
