@@ -273,7 +273,7 @@ async fn follow(socket: &Path, heard: &AtomicU64, open: &AtomicUsize) -> io::Res
 /// Bytes of an answer that is fine.
 async fn scrape(socket: &Path) -> io::Result<usize> {
     let mut stream = UnixStream::connect(socket).await?;
-    stream.write_all(b"GET /api/v1/status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;
     Ok(if text.starts_with("HTTP/1.1 200 ") { text.len() } else { 0 })

@@ -9,7 +9,7 @@ use becalm::journal::event::Event;
 use becalm::time::Timestamp;
 use serde_json::Value;
 
-use crate::site::{Site, exchange, read_answer, wait_until};
+use crate::site::{PATIENCE, Site, exchange, read_answer, wait_until};
 
 const STREAM: &[u8] = b"GET /api/v1/events HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -58,14 +58,14 @@ fn everybody_hears_the_same_and_figures_come_where_they_changed() {
         assert!(pulse["counts"]["messages"].is_u64() && pulse["storms"].is_u64() && pulse["now"].is_string());
     }
     site.daemon.shared.publish(&[possible_list("a@example.org"), possible_list("b\"\n@example.org")]);
-    site.daemon.shared.counters.messages.add_one();
+    site.daemon.shared.counters.watched.add_one();
     for stream in &mut streams {
         let mut heard: Vec<_> =
             std::iter::from_fn(|| next(stream)).filter(|(name, _)| name != "pulse").take(2).collect();
         assert_eq!(heard.remove(0).1["address"], "a@example.org");
         let (name, event) = heard.remove(0);
         assert_eq!((name.as_str(), &event["address"]), ("possible_list", &"b\"\n@example.org".into()));
-        let counted = std::iter::from_fn(|| next(stream)).find(|(_, pulse)| pulse["counts"]["messages"] == 1);
+        let counted = std::iter::from_fn(|| next(stream)).find(|(_, pulse)| pulse["counts"]["watched"] == 1);
         assert_eq!(counted.unwrap().0, "pulse");
     }
     // Nothing has changed since, and a third who comes makes them all hear the figures again: no pulse in between.
@@ -99,21 +99,22 @@ fn who_does_not_read_is_dropped_and_the_others_are_not() {
     let mut stuck = site.unix();
     std::io::Write::write_all(&mut stuck, STREAM).unwrap();
     assert_eq!(read_answer(&mut stuck, false).unwrap().status, 200);
-    let reader = open(&site);
-    let heard = std::thread::spawn({
-        let mut reader = reader;
-        move || {
-            let all =
-                std::iter::from_fn(move || next(&mut reader)).filter(|(name, _)| name == "possible_list");
-            all.map(|(_, event)| event["address"].as_str().unwrap().to_owned())
-                .find(|address| address == "last@example.org")
+    let mut reader = open(&site);
+    let (heard, hears) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let all = std::iter::from_fn(|| next(&mut reader)).filter(|(name, _)| name == "possible_list");
+        for (_, event) in all {
+            // Nobody listens any more: the test is over.
+            if heard.send(event["address"].as_str().unwrap().to_owned()).is_err() {
+                break;
+            }
         }
     });
-    // More than the kernel keeps for one that does not read. Not faster than the one that reads can.
-    let long = possible_list(&format!("{}@example.org", "x".repeat(8000)));
+    // More than the kernel and becalm keep for one that does not read; the other one is waited for.
+    let long = format!("{}@example.org", "x".repeat(8000));
     for _ in 0..400 {
-        site.daemon.shared.publish(std::slice::from_ref(&long));
-        std::thread::sleep(Duration::from_millis(2));
+        site.daemon.shared.publish(&[possible_list(&long)]);
+        assert_eq!(hears.recv_timeout(PATIENCE).unwrap(), long);
     }
     // Its place is free.
     let mut instead = wait_until("the stuck one is gone", || {
@@ -121,10 +122,13 @@ fn who_does_not_read_is_dropped_and_the_others_are_not() {
         (exchange(&mut stream, STREAM).ok()?.status == 200).then_some(stream)
     });
     site.daemon.shared.publish(&[possible_list("last@example.org")]);
-    assert_eq!(heard.join().unwrap().as_deref(), Some("last@example.org"));
+    assert_eq!(hears.recv_timeout(PATIENCE).unwrap(), "last@example.org");
+    drop(hears);
     instead.read_exact(&mut [0; 10]).unwrap();
     // What was on its way can still be read; then there is an end, not silence.
     let mut rest = Vec::new();
     let _ = stuck.read_to_end(&mut rest);
     assert!(rest.len() < 400 * 8000, "{}", rest.len());
+    drop(site);
+    thread.join().unwrap();
 }

@@ -7,8 +7,10 @@ use std::fmt::Write as _;
 use super::all;
 
 /// Where the types are.
-const SOURCES: [&str; 3] = [
+const SOURCES: [&str; 5] = [
     include_str!("../api.rs"),
+    include_str!("../api/requests.rs"),
+    include_str!("../api/service.rs"),
     include_str!("../../telemetry/counters.rs"),
     include_str!("../../journal/event.rs"),
 ];
@@ -16,7 +18,7 @@ const SOURCES: [&str; 3] = [
 const INTRODUCTION: &str = "\
 # becalm's HTTP API
 
-Written from the source: change the declarations in `src/admin/http` and the comments in `src/admin/api.rs`, not this file.
+Written from the source: change the declarations in `src/admin/http` and the comments in `src/admin/api`, not this file.
 
 becalm answers HTTP/1.1 on the unix socket of `[admin] socket`, and by TCP where `[admin.http] listen` says so:
 
