@@ -328,6 +328,12 @@ pub struct OpenList {
     pub copies_held: u64,
     /// Messages passed.
     pub delivered: u64,
+    /// Their copies.
+    #[serde(default)]
+    pub copies_delivered: u64,
+    /// What is done with its mail; `observe` too where the list is never held.
+    #[serde(default)]
+    pub mode: String,
 }
 
 /// A storm.
@@ -388,6 +394,12 @@ pub struct Quarantine {
     /// Where there are more: `after` for the next request.
     #[serde(default)]
     pub next: Option<String>,
+    /// How many fit, those of other pages included.
+    #[serde(default)]
+    pub total: u64,
+    /// The copies that all of them stand for.
+    #[serde(default)]
+    pub copies: u64,
 }
 
 /// What was done. What is in neither list was not come to: ask again.
@@ -406,4 +418,90 @@ pub struct Failed {
     pub id: String,
     /// Why, for a person.
     pub reason: String,
+}
+
+/// What is near a storm, and none: half of what trips, or more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nears {
+    /// The time by the daemon's clock, RFC 3339.
+    pub now: String,
+    /// The nearest first; at most 200.
+    pub near: Vec<Near>,
+    /// How many there are.
+    pub total: usize,
+}
+
+/// A list or a conversation at half of what trips, or more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Near {
+    /// The list; none: a message to many recipients.
+    pub list: Option<String>,
+    /// Mailboxes that a message reaches.
+    pub members: u64,
+    /// A name for the conversation that tells it from others (its subject is not kept); none: the list's
+    /// conversations together.
+    pub conversation: Option<String>,
+    /// What is near to tripping: `conversation_newcomers`, `conversation_authors`, `list_newcomers`, `rekindled`.
+    pub test: String,
+    /// People it counts within the window: newcomers, or (`conversation_authors`) authors of any kind.
+    pub people: u32,
+    /// So many are a storm.
+    pub threshold: u32,
+    /// The first of their posts within the window, RFC 3339.
+    pub since: String,
+    /// Copies that these posts cost so far.
+    pub copies: u64,
+    /// Copies it would come to within the next hour if it went on at this pace and nobody stopped it.
+    pub projected_copies: u64,
+}
+
+/// The last six hours at most, minute by minute: one number a minute in each list, the first is the minute of
+/// `from`. Known since the start of this process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// The time by the daemon's clock, RFC 3339.
+    pub now: String,
+    /// The beginning of the first minute, RFC 3339.
+    pub from: String,
+    /// Seconds from one number to the next.
+    pub step_s: u64,
+    /// Messages.
+    pub messages: Vec<u64>,
+    /// Of these, messages whose headers were read.
+    pub watched: Vec<u64>,
+    /// Messages put on hold.
+    pub held: Vec<u64>,
+    /// Copies of watched messages that were let through.
+    pub copies_passed: Vec<u64>,
+    /// Copies of watched messages that were stopped.
+    pub copies_prevented: Vec<u64>,
+    /// Lists in a storm, at most at a time.
+    pub storms: Vec<u64>,
+    /// What happened, in order of time; the latest 200.
+    pub marks: Vec<Mark>,
+}
+
+/// Something that happened at one moment of the timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// When, RFC 3339.
+    pub at: String,
+    /// What.
+    pub kind: MarkKind,
+    /// The storm.
+    pub storm: Option<String>,
+    /// Its list.
+    pub list: Option<String>,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkKind {
+    /// This becalm was started.
+    Started,
+    /// A storm was declared.
+    StormStarted,
+    /// A storm was over.
+    StormEnded,
 }

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use tokio::sync::broadcast;
 
 use super::api::{
-    Act, Acted, AuditLog, ByHand, Decision, Lists, Observing, Pulse, Quarantine, Selection, Status, Storms,
+    Act, Acted, AuditLog, ByHand, Decision, Lists, Nears, Observing, Pulse, Quarantine, Selection, Status,
+    Storms, Timeline,
 };
 use crate::journal::event::Event;
 use crate::telemetry::metrics::Exposition;
@@ -22,6 +23,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Which storms and suspicions are there?
     fn storms(&self) -> Storms;
+
+    /// What is near a storm, and none?
+    fn near(&self) -> Nears;
+
+    /// What were the last hours like?
+    fn timeline(&self) -> Timeline;
 
     /// Which messages are held?
     ///

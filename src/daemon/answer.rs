@@ -9,8 +9,8 @@ use tracing::{error, info, warn};
 
 use super::Daemon;
 use crate::admin::api::{
-    Act, Acted, AuditLog, ByHand, Decision, HeldInfo, ListInfo, Lists, MAX_ACTS, Observing, OpenList, Pulse,
-    Quarantine, Selection, Source, Status, Storms, TableUse,
+    Act, Acted, AuditLog, ByHand, Decision, HeldInfo, ListInfo, Lists, MAX_ACTS, Nears, Observing, OpenList,
+    Pulse, Quarantine, Selection, Source, Status, Storms, TableUse, Timeline,
 };
 use crate::admin::backend::{Backend, Refusal, Who};
 use crate::engine::WatchedList;
@@ -46,6 +46,14 @@ impl Backend for Daemon {
 
     fn storms(&self) -> Storms {
         self.storms()
+    }
+
+    fn near(&self) -> Nears {
+        self.nears()
+    }
+
+    fn timeline(&self) -> Timeline {
+        self.timeline()
     }
 
     fn quarantine(&self, select: &Selection) -> Result<Quarantine, Refusal> {
@@ -165,11 +173,13 @@ impl Daemon {
         let mut found = self.selected(select);
         // Those of one moment need an order too, or a page could leave one of them out.
         found.sort_by(|a, b| Cursor::of(a).cmp(&Cursor::of(b)));
+        let total = found.len() as u64;
+        let copies = found.iter().fold(0, |sum: u64, item| sum.saturating_add(item.copies));
         let begin = after.map_or(0, |after| found.partition_point(|item| Cursor::of(item) <= after));
         let rest = found.len().saturating_sub(begin);
         let page: Vec<Held> = found.into_iter().skip(begin).take(limit).collect();
         let next = page.last().filter(|_| rest > limit).map(|last| Cursor::of(last).text());
-        Ok(Quarantine { messages: page.into_iter().map(held_info).collect(), next })
+        Ok(Quarantine { messages: page.into_iter().map(held_info).collect(), next, total, copies })
     }
 
     fn selected(&self, select: &Selection) -> Vec<Held> {
@@ -308,6 +318,8 @@ impl Daemon {
             held: storm.figures.held,
             copies_held: storm.figures.copies_held,
             delivered: storm.figures.delivered,
+            copies_delivered: storm.figures.copies_delivered,
+            mode: if storm.never_hold { "observe" } else { mode_name(storm.mode) }.to_owned(),
         });
         let suspicions = shared.ledger.latest(MAX_SUSPICIONS, |item| item.reason == "suspicion");
         Storms {

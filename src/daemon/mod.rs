@@ -20,6 +20,7 @@ pub mod site;
 mod storms;
 mod supervisor;
 pub mod takeover;
+mod timeline;
 mod watchdog;
 mod workers;
 
@@ -40,6 +41,7 @@ use keeper::Keeper;
 use listen::{ListenError, Listener, Sockets};
 use shared::Shared;
 use takeover::{Kin, Link, Taken, TakeoverError};
+use timeline::Minutes;
 
 /// Cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +87,7 @@ pub struct Daemon {
     audit: Audit,
     /// Metrics that were written a moment ago.
     pages: Mutex<metrics::Pages>,
+    minutes: Minutes,
     /// Who may ask by TCP.
     gate: Arc<Gate>,
     /// Workers serve, or have served.
@@ -166,6 +169,7 @@ impl Daemon {
             keeper: Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone())),
             audit: Audit::new(&config.state.directory),
             pages: Mutex::default(),
+            minutes: Minutes::default(),
             gate: Arc::default(),
             serving: AtomicBool::new(false),
             shared,

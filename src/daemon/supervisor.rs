@@ -177,6 +177,7 @@ impl Daemon {
         let events = self.shared.engine.tick(self.shared.clock.now());
         self.shared.publish(&events);
         self.shared.report_suppressed();
+        self.sample_minute();
         self.look_at_flag();
     }
 

@@ -106,7 +106,7 @@ pub(super) struct Weighed {
 impl Engine {
     /// Judges a watched message whose headers have been read. Counts it; to be called once.
     pub fn judge(&self, tx: &Transaction, queue_id: Option<&[u8]>, now: Timestamp) -> Decision {
-        self.judge_and_tell(tx, queue_id, now, &mut |_| {})
+        self.judge_and_tell(tx, queue_id, now, &mut |share| self.followed.note(share))
     }
 
     /// As [`Self::judge`], and tells each list's share of the judgement while it is made. A message that is exempt,

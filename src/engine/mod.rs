@@ -15,6 +15,7 @@ mod copies;
 mod image;
 mod judging;
 mod keys;
+mod near;
 mod remember;
 mod spellings;
 mod thread;
@@ -37,6 +38,7 @@ pub use by_hand::{Done, Refusal};
 pub use copies::Copies;
 pub use judging::Share;
 pub use keys::{Keys, Role};
+pub use near::Near;
 pub use transaction::Transaction;
 pub use verdict::Action;
 pub use world::{Exempt, Parts, StateRegistry, Watch, WatchedList, World};
@@ -47,12 +49,13 @@ use crate::journal::record::{self, Judged, Known, Record};
 use crate::mail::AddressBuf;
 use crate::storm::detector::Detector;
 use crate::storm::limits::{Exceeded, RateError};
-use crate::storm::policy::Policy;
+use crate::storm::policy::{Mode, Policy};
 use crate::storm::state::{Phase, StormFigures};
 use crate::time::Timestamp;
 use crate::window::{AuthorTag, Cache, CacheStats, Entry, Recent, SetStats, Table, TableStats};
 use by_hand::Closed;
 use judging::{PartMemo, RetryMemo};
+use near::Followed;
 use thread::Threads;
 
 /// An address that looks like a list is reported once in this time.
@@ -94,6 +97,7 @@ pub struct Engine {
     parts: Cache<PartMemo>,
     retries: Cache<RetryMemo>,
     by_hand: Closed,
+    followed: Followed,
     observing: AtomicBool,
 }
 
@@ -205,6 +209,10 @@ pub struct OpenStorm {
     pub phase: Phase,
     /// The storm's name; none while cooling.
     pub storm: Option<String>,
+    /// What is done with its mail.
+    pub mode: Mode,
+    /// It is never held, whatever the mode.
+    pub never_hold: bool,
     /// Until when an operator wants it closed at least.
     pub closed_until: Option<Timestamp>,
     /// The last post that was stopped.
@@ -254,6 +262,7 @@ impl Engine {
             parts: Cache::new(short_lived),
             retries: Cache::new(short_lived),
             by_hand: Closed::default(),
+            followed: Followed::default(),
             observing: AtomicBool::new(false),
             keys,
         })
@@ -392,6 +401,8 @@ impl Engine {
                     members: list.members,
                     phase,
                     storm: storm_name(&list, now),
+                    mode: list.policy.mode,
+                    never_hold: list.policy.never_hold,
                     closed_until: Self::closed_by_hand(&list, now),
                     last_attempt: list.state.last_attempt(),
                     figures: list.state.figures(),

@@ -17,6 +17,7 @@ mod conversations;
 mod copies;
 mod limits;
 mod memory;
+mod near;
 mod people;
 mod storms;
 mod unknown_lists;

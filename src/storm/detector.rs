@@ -4,10 +4,12 @@
 //! the checks below is the rule; each step is a function of its own, in that order.
 
 mod apply;
+mod near;
 
 use std::time::Duration;
 
 pub use apply::{Past, Writes};
+pub use near::Nearness;
 
 use super::policy::Thresholds;
 use super::state::{LIST_TAG, ListState, Phase};
@@ -442,7 +444,7 @@ fn trigger(s: &Situation, counts: &Counts, scopes: &Scopes, t: &Thresholds) -> O
     // The counts say it, whoever writes: K falls with the audience, and the reply to more lists may be a known
     // author's. After a storm, though, the spark is a newcomer's own.
     let cooling = matches!(s.phase, Phase::Cooling { .. });
-    let spark = (scopes.aftermath.storm / 2).max(3);
+    let spark = spark(scopes.aftermath);
     if s.reply && counts.conversation.newcomers >= scopes.conversation.storm {
         Some(Trigger::ConversationNewcomers)
     } else if counts.list.newcomers >= scopes.list.storm {
@@ -452,6 +454,11 @@ fn trigger(s: &Situation, counts: &Counts, scopes: &Scopes, t: &Thresholds) -> O
     } else {
         None
     }
+}
+
+/// So many newcomers make a storm again on a list that cools from one.
+fn spark(aftermath: Scope) -> u32 {
+    (aftermath.storm / 2).max(3)
 }
 
 /// In a storm a conversation is closed once it tripped, or has as many newcomers as may pass.

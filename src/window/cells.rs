@@ -21,6 +21,7 @@
 //! **The sum.** Adding up 30 cells takes longer than everything else together. So whoever has done it notes the
 //! result beside `published`, stamped with its value. While the stamp holds, a look only searches for its author.
 
+pub(super) mod glance;
 pub(super) mod image;
 
 use std::array::from_fn;

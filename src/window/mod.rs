@@ -26,6 +26,7 @@ mod tests;
 mod word;
 
 pub use cache::{Cache, CacheStats};
+pub use cells::glance::Glance;
 pub use cells::image::Entries;
 pub use cells::{CELLS, Ring};
 pub use recent::{Known, Recent, SetStats};

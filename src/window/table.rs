@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::cells::{CELLS, Cells, Costs, Ring};
 use super::sets::{Found, Set, Sets, WAYS};
 use super::word::View;
-use super::{AuthorTag, Entry, KeyTag, Tally, mix};
+use super::{AuthorTag, Entry, Glance, KeyTag, Tally, mix};
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::Timestamp;
 
@@ -209,6 +209,12 @@ impl<const K: usize> Slot<'_, K> {
     pub fn tally(&self, now: Timestamp, window: Duration) -> Tally {
         let (cells, costs) = self.ring();
         cells.tally(self.view(now, window), costs)
+    }
+
+    /// What the window holds, without a trace: see [`Ring::glance`](super::Ring::glance).
+    pub fn glance(&self, now: Timestamp, window: Duration) -> Glance {
+        let (cells, costs) = self.ring();
+        cells.glance(self.view(now, window), costs)
     }
 
     /// Whether this author has an entry in the window.

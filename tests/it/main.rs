@@ -5,7 +5,9 @@
 //! line is looked at.
 
 mod bench;
+mod browser;
 mod by_hand;
+mod dashboard;
 mod directory;
 mod failures;
 mod harness;

@@ -7,6 +7,7 @@
 //! A new route is one more [`Route`] in the `routes()` of its module, and that module's line in [`all`]: what is
 //! declared there is checked before the handler runs, and is what the reference (`docs/api.md`) says.
 
+mod dashboard;
 mod events;
 mod fail;
 mod guard;
@@ -85,7 +86,7 @@ struct App {
 
 /// Every route.
 fn all() -> Vec<Route> {
-    [operators::routes(), events::routes(), health::routes(), metrics::routes()]
+    [operators::routes(), events::routes(), health::routes(), metrics::routes(), dashboard::routes()]
         .into_iter()
         .flatten()
         .collect()

@@ -17,6 +17,10 @@ pub(super) fn routes() -> Vec<Route> {
         Route::get("/api/v1/storms", "Storms, open and past, and suspicions.", |daemon, _: Nothing| {
             Ok(daemon.storms())
         }),
+        Route::get("/api/v1/near", "What is near a storm, and none.", |daemon, _: Nothing| Ok(daemon.near())),
+        Route::get("/api/v1/timeline", "The last six hours, minute by minute.", |daemon, _: Nothing| {
+            Ok(daemon.timeline())
+        }),
         Route::act(
             "/api/v1/storms/end",
             "Ends a storm, or a list's cooling.",

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Extension, Query, Request, State};
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -59,25 +59,6 @@ impl Route {
         });
         let (takes, answers) = (name::<Q>(), name::<A>());
         Self { path, method: "GET", access: Access::Read, about, takes, answers, has_query: true, handler }
-    }
-
-    /// Something to look at that is no JSON: `answer` gets the client's `Accept`, and says which type its text is of.
-    pub(super) fn text(
-        path: &'static str,
-        about: &'static str,
-        answer: fn(&dyn Backend, &str) -> (&'static str, String),
-    ) -> Self {
-        let handler = get(async move |State(app): State<Arc<App>>, headers: HeaderMap| {
-            let accept =
-                headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default().to_owned();
-            let answer = move |daemon: &dyn Backend| {
-                let (kind, text) = answer(daemon, &accept);
-                Ok((kind, text.into_bytes()))
-            };
-            app.compute_text(&app.reads, answer).await
-        });
-        let (takes, answers) = (name::<Nothing>(), "text");
-        Self { path, method: "GET", access: Access::Read, about, takes, answers, has_query: false, handler }
     }
 
     /// Something to do: `answer` gets the body, and who wants it.
@@ -174,20 +155,20 @@ impl App {
         self.compute_text(places, json).await
     }
 
-    /// The daemon's answer as text of some type.
-    async fn compute_text(
+    /// The daemon's answer as text of some type, put together in the same way.
+    pub(super) async fn compute_text(
         self: &Arc<Self>,
         places: &Arc<Semaphore>,
         answer: impl FnOnce(&dyn Backend) -> Result<(&'static str, Vec<u8>), Failed> + Send + 'static,
     ) -> Result<Response, Failed> {
         let place = Arc::clone(places).acquire_owned().await.map_err(|closed| failed(&closed))?;
         let app = Arc::clone(self);
-        let answer = spawn_blocking(move || {
+        let text = spawn_blocking(move || {
             // Kept to the end, even where nobody waits for it any more.
             let _place = place;
             answer(&*app.daemon)
         });
-        let (kind, text) = answer.await.map_err(|panic| failed(&panic))??;
+        let (kind, text) = text.await.map_err(|panic| failed(&panic))??;
         Ok(([(CONTENT_TYPE, kind)], text).into_response())
     }
 
@@ -215,7 +196,7 @@ impl App {
 }
 
 /// 500: it is becalm's own fault.
-fn failed(error: &dyn std::error::Error) -> Failed {
+fn failed(error: &dyn Error) -> Failed {
     let message = format!("becalm failed on this: {error}");
     Failed::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", message)
 }
