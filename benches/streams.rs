@@ -158,7 +158,8 @@ impl Filter {
             "listen.sockets = ['unix:{path}/becalm.sock']\nlisten.group = ''\nadmin.socket = '{path}/admin.sock'\n\
              admin.http.max_streams = {}\nstate.directory = '{path}'\nquarantine.helpers = []\n\
              [[list]]\naddress = 'everybody@example.org'\nmembers = 840_000\nmode = 'hold'\n",
-            streams.max(1)
+            // Those of the turn before may still be about to end.
+            streams.saturating_mul(2).clamp(1, 10_000)
         );
         fs::write(&config, text)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_becalm"));
