@@ -224,7 +224,10 @@ impl Audience {
             runtime.spawn(async move {
                 // The kernel's queue of connections that wait is short.
                 tokio::time::sleep(Duration::from_millis(number as u64 / 8)).await;
-                follow(&socket, &heard, &open).await
+                // Where all come at once, some are told to come again.
+                while follow(&socket, &heard, &open).await.is_ok_and(|begun| !begun) {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
             });
         }
         let (path, count) = (socket.to_owned(), Arc::clone(&scrapes));
@@ -257,18 +260,21 @@ impl Audience {
     }
 }
 
-async fn follow(socket: &Path, heard: &AtomicU64, open: &AtomicUsize) -> io::Result<()> {
-    let mut stream = UnixStream::connect(socket).await?;
+/// Whether it had begun when it ended.
+async fn follow(socket: &Path, heard: &AtomicU64, open: &AtomicUsize) -> io::Result<bool> {
+    let Ok(mut stream) = UnixStream::connect(socket).await else { return Ok(false) };
+    let mut begun = false;
     stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
     let mut lines = BufReader::new(stream).lines();
     while let Some(line) = lines.next_line().await? {
         if line.starts_with("retry:") {
+            begun = true;
             open.fetch_add(1, Ordering::Relaxed);
         } else if line.starts_with("event:") {
             heard.fetch_add(1, Ordering::Relaxed);
         }
     }
-    Ok(())
+    Ok(begun)
 }
 
 /// Bytes of an answer that is fine.
