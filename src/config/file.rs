@@ -381,7 +381,7 @@ fn admin_http(mut section: Section<'_, '_>) -> AdminHttp {
     let listen = section.text("listen", "a loopback address with its port", value::loopback);
     let mut http = AdminHttp { listen, ..AdminHttp::default() };
     set(&mut http.read_without_token, section.flag("read_without_token"));
-    http.token_file = section.text("token_file", "an absolute path", value::absolute_path);
+    set(&mut http.token_file, section.text("token_file", "an absolute path", value::absolute_path).map(Some));
     set(&mut http.allowed_hosts, section.texts("allowed_hosts", "names of hosts", value::domain));
     if http.allowed_hosts.len() > 16 {
         let message = format!("`allowed_hosts`: {} are given", http.allowed_hosts.len());

@@ -14,6 +14,7 @@ mod directory;
 mod failures;
 mod harness;
 mod helper;
+mod http;
 mod journal;
 mod kills;
 mod metrics;

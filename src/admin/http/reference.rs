@@ -9,6 +9,8 @@ use super::all;
 /// Where the types are.
 const SOURCES: &[&str] = &[
     include_str!("../api.rs"),
+    include_str!("../api/requests.rs"),
+    include_str!("../api/service.rs"),
     include_str!("../../telemetry/counters.rs"),
     include_str!("../../journal/event.rs"),
     include_str!("../../public/mod.rs"),
@@ -17,7 +19,7 @@ const SOURCES: &[&str] = &[
 const INTRODUCTION: &str = "\
 # becalm's HTTP API
 
-Written from the source: change the declarations in `src/admin/http` and the comments in `src/admin/api.rs`, not this file.
+Written from the source: change the declarations in `src/admin/http` and the comments in `src/admin/api`, not this file.
 
 becalm answers HTTP/1.1 on the unix socket of `[admin] socket`, and by TCP where `[admin.http] listen` says so:
 
@@ -148,6 +150,11 @@ fn types() -> BTreeMap<String, Type> {
                     }
                     _ => continue,
                 };
+                // A macro declares some in several places.
+                if info.fields.iter().any(|known| known.name == field) {
+                    about.clear();
+                    continue;
+                }
                 info.fields.push(Field { name: field, kind: kind.to_owned(), about: about.clone() });
             } else if bare.starts_with("#[") {
                 continue;
@@ -210,8 +217,8 @@ fn every_type_of_a_route_is_explained() {
     for route in all() {
         let info = route.info();
         for name in info.takes.split(", ").chain(info.answers.split(", ")) {
-            // Other answers than JSON are named by their media type.
-            if name == "Nothing" || name.contains('/') {
+            // Other answers than JSON are no types of ours.
+            if name == "Nothing" || !name.starts_with(char::is_uppercase) {
                 continue;
             }
             let Some(explained) = types.get(name) else { panic!("{}: {name} is in no source", info.path) };
