@@ -136,7 +136,23 @@ impl Site {
         let log = self.postfix.log();
         let mut warnings = log.lines().filter_map(|line| line.split_once("warning: "));
         let (_, warning) = warnings.find(|(_, warning)| warning.to_ascii_lowercase().contains("milter"))?;
-        Some(format!("Postfix: {warning}; may the user `postfix` use the filter's socket, and its folders?"))
+        Some(format!("Postfix: {warning}{}", likely(warning)))
+    }
+}
+
+/// What is likely behind a warning of Postfix about the filter, and what to do.
+fn likely(warning: &str) -> &'static str {
+    let says = |what: &str| warning.contains(what);
+    if says("Permission denied") {
+        "; may the user `postfix` use the filter's socket, and its folders?"
+    } else if says("No such file") || says("Connection refused") {
+        "; does the filter still run?"
+    } else if says("Connection timed out") || says("timeout") {
+        "; the filter is too slow, or has no room for so many connections: take fewer --connections"
+    } else if says("Broken pipe") || says("reset by peer") || says("read error") || says("lost connection") {
+        "; the filter closed the connection: see its log"
+    } else {
+        ""
     }
 }
 
