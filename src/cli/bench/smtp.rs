@@ -263,3 +263,24 @@ fn fate(reply: &Reply) -> Fate {
         _ => Fate::Rejected,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::likely;
+
+    #[test]
+    fn a_hint_fits_what_postfix_says() {
+        for (warning, part) in [
+            ("connect to Milter service unix:/x: Permission denied", "may the user"),
+            ("connect to Milter service unix:/x: No such file or directory", "still run"),
+            (
+                "milter unix:/x: can't read SMFIC_EOH reply packet header: Broken pipe",
+                "closed the connection",
+            ),
+            ("milter unix:/x: can't read SMFIC_EOH reply packet header: Connection timed out", "too slow"),
+        ] {
+            assert!(likely(warning).contains(part), "{warning}: {}", likely(warning));
+        }
+        assert_eq!(likely("milter unix:/x: unreasonable packet length"), "");
+    }
+}
