@@ -288,9 +288,8 @@ impl<'g> Worker<'g> {
     fn look_for_hangs(&self, now: Duration) -> Result<(), Failure> {
         let patience = self.generator.patience;
         let hangs = |line: &&Line<'_>| line.busy.is_some() && now.saturating_sub(line.active) > patience;
-        match self.lines.iter().find(hangs) {
-            Some(line) => return Err(Failure::Silent { after: line.talk.due(), patience }),
-            None => {}
+        if let Some(line) = self.lines.iter().find(hangs) {
+            return Err(Failure::Silent { after: line.talk.due(), patience });
         }
         let limit = patience.saturating_mul(PROMISES);
         let stalls = |line: &&Line<'_>| line.promised.is_some_and(|since| now.saturating_sub(since) > limit);
