@@ -71,6 +71,10 @@ fn mail_of_several_places_is_played_as_one() {
 
 #[test]
 fn what_cannot_be_played_is_said_with_its_remedy() {
+    // It can be opened, and not be read.
+    let broken = replay(&["--mbox", "/proc/self/mem", "--list", "all@x.example=10"]);
+    let said = String::from_utf8_lossy(&broken.stderr);
+    assert!(!broken.status.success() && said.contains("cannot read /proc/self/mem"), "{said}");
     for (arguments, expected) in [
         (&["--scenario", "nhs-2061"][..], "--scenario list"),
         (&[], "--mbox"),

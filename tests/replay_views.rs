@@ -4,11 +4,16 @@ use assert_cmd::Command;
 use serde_json::Value;
 
 fn becalm(arguments: &[&str]) -> String {
+    becalm_with("", arguments)
+}
+
+/// ... under a configuration of this text.
+fn becalm_with(configuration: &str, arguments: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let empty = folder.path().join("becalm.toml");
-    std::fs::write(&empty, "").unwrap();
+    let file = folder.path().join("becalm.toml");
+    std::fs::write(&file, configuration).unwrap();
     let output =
-        Command::cargo_bin("becalm").unwrap().args(arguments).arg("--config").arg(&empty).assert().success();
+        Command::cargo_bin("becalm").unwrap().args(arguments).arg("--config").arg(&file).assert().success();
     String::from_utf8(output.get_output().stdout.clone()).unwrap()
 }
 
@@ -185,4 +190,84 @@ fn what_tune_suggests_is_taken_and_does_what_it_says() {
     let below = folder.path().join("below.toml");
     std::fs::write(&below, fragment.replace("= 10", "= 5")).unwrap();
     assert_ne!(play(below.to_str().unwrap())["storms"], serde_json::json!([]));
+}
+
+/// Every field that `--seeds --json` has, as its help says.
+#[test]
+fn the_object_of_many_seeds_is_as_documented() {
+    let output = becalm(&["replay", "--scenario", "small", "--seeds", "2", "--json"]);
+    let summary: Value = serde_json::from_str(&output).unwrap();
+    let mut plain = Vec::new();
+    let mut spreads = Vec::new();
+    for (name, value) in summary.as_object().unwrap() {
+        match value.as_object() {
+            Some(spread) => {
+                assert_eq!(spread.keys().collect::<Vec<_>>(), ["median", "p95", "worst"], "{name}");
+                spreads.push(name.as_str());
+            }
+            None => plain.push(name.as_str()),
+        }
+    }
+    plain.sort_unstable();
+    assert_eq!(plain, ["members", "never_tripped", "policy", "scenario", "seeds"]);
+    spreads.sort_unstable();
+    let documented = [
+        "conversations",
+        "copies_with",
+        "copies_without",
+        "delay_max_s",
+        "delay_p99_s",
+        "list_messages",
+        "messages",
+        "messages_delayed",
+        "messages_delivered",
+        "messages_held_for_good",
+        "messages_over_limit",
+        "seconds_to_trip",
+        "storms",
+        "suspicions",
+    ];
+    assert_eq!(spreads, documented);
+    let help = becalm(&["replay", "--help"]);
+    for field in plain.into_iter().chain(spreads) {
+        assert!(help.contains(field), "{field}");
+    }
+}
+
+#[test]
+fn what_a_rate_limit_defers_is_told_apart() {
+    let limits = "[limits]\nmode = \"defer\"\norganisation = { copies = 1000, per = \"1h\" }\n";
+    let arguments = ["replay", "--scenario", "calm-congratulation-400"];
+    let output = becalm_with(limits, &[arguments.as_slice(), &["--json"]].concat());
+    let report: Value = serde_json::from_str(&output).unwrap();
+    let over = number(&report, "messages_over_limit");
+    assert!(over > 0, "{report}");
+    assert_eq!(report["stopped_by_action"], serde_json::json!({ "defer": over }));
+    let text = becalm_with(limits, &arguments);
+    assert!(text.contains("by a rate limit") && text.contains("deferred: may come again"), "{text}");
+}
+
+#[test]
+fn near_storms_are_told_of_every_rule_of_ours_and_of_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("other.toml");
+    std::fs::write(&file, "").unwrap();
+    let (file, scenario) = (file.to_str().unwrap(), "calm-congratulation-400");
+    let output = becalm(&[
+        "replay",
+        "--scenario",
+        scenario,
+        "--json",
+        "--policy",
+        "exchange-online",
+        "--policy",
+        file,
+    ]);
+    let report: Value = serde_json::from_str(&output).unwrap();
+    let [theirs, ours] = [0, 1].map(|place| &report["policies"][place]);
+    assert!(theirs["near_storms"].is_null() && theirs["quietest"].is_null(), "{theirs}");
+    assert!(ours["near_storms"].is_array(), "{ours}");
+    assert!(!ours["quietest"][format!("{scenario}@staff.example")].is_null(), "{ours}");
+    let text = becalm(&["replay", "--scenario", scenario, "--policy", "exchange-online"]);
+    assert!(text.contains("near-storms and quietest thresholds are told of becalm's rule only"), "{text}");
 }

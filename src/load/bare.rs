@@ -3,9 +3,11 @@
 //! They negotiate what becalm negotiates, walk over the frames, and answer where an answer is due. They look at
 //! no address and remember nothing.
 
+use std::convert::Infallible;
 use std::hint::black_box;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::milter::{AtData, Changes, Client, Filter, FinalReply, Macros, Session, SessionLimits};
 use clap::ValueEnum;
@@ -16,6 +18,9 @@ use tokio::runtime::Builder;
 
 /// The longest frame: a chunk of a body, its command included.
 const MAX_FRAME: usize = 64 * 1024;
+
+/// Before it takes connections again where it could not: short beside a second, and no busy loop.
+const TRY_AGAIN: Duration = Duration::from_millis(5);
 
 /// How much a filter does before it accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -41,13 +46,13 @@ pub enum Runtime {
 ///
 /// # Errors
 /// When it cannot listen at `socket`.
-pub fn serve(bare: Bare, runtime: Runtime, socket: &Path) -> io::Result<()> {
+pub fn serve(bare: Bare, runtime: Runtime, socket: &Path) -> io::Result<Infallible> {
     let listener = std::os::unix::net::UnixListener::bind(socket)?;
     listener.set_nonblocking(true)?;
     let threads = std::thread::available_parallelism()?.get();
     match runtime {
         Runtime::Shared => {
-            let runtime = Builder::new_multi_thread().worker_threads(threads).enable_io().build()?;
+            let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
             runtime.block_on(accept(listener, bare))
         }
         Runtime::PerThread => std::thread::scope(|scope| {
@@ -60,15 +65,18 @@ pub fn serve(bare: Bare, runtime: Runtime, socket: &Path) -> io::Result<()> {
     }
 }
 
-fn on_this_thread(listener: std::os::unix::net::UnixListener, bare: Bare) -> io::Result<()> {
-    Builder::new_current_thread().enable_io().build()?.block_on(accept(listener, bare))
+fn on_this_thread(listener: std::os::unix::net::UnixListener, bare: Bare) -> io::Result<Infallible> {
+    Builder::new_current_thread().enable_all().build()?.block_on(accept(listener, bare))
 }
 
-async fn accept(listener: std::os::unix::net::UnixListener, bare: Bare) -> io::Result<()> {
+async fn accept(listener: std::os::unix::net::UnixListener, bare: Bare) -> io::Result<Infallible> {
     let listener = tokio::net::UnixListener::from_std(listener)?;
     loop {
-        let (stream, _) = listener.accept().await?;
-        tokio::spawn(session(stream, bare));
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(session(stream, bare))),
+            // No descriptor is free, or a client is gone already: those who have one go on, and give it back.
+            Err(_) => tokio::time::sleep(TRY_AGAIN).await,
+        }
     }
 }
 

@@ -179,6 +179,11 @@ impl<'m> Conversation<'m> {
         }
     }
 
+    /// An answer has begun, or was promised, and is not there yet.
+    pub(super) fn is_midway(&self) -> bool {
+        !self.input.is_empty()
+    }
+
     /// What came.
     ///
     /// # Errors

@@ -85,6 +85,14 @@ pub enum Failure {
         /// How long was waited.
         patience: Duration,
     },
+    /// The filter begins an answer, or promises one, and never ends it.
+    #[error("the filter stalls: its answer to {} was promised, and is not there after {limit:?}", after.map_or("nothing", conversation::name))]
+    Stalls {
+        /// The command whose answer was due.
+        after: Option<Kind>,
+        /// How long was waited.
+        limit: Duration,
+    },
     /// The filter answers what it may not.
     #[error(transparent)]
     Trouble(#[from] Trouble),

@@ -22,6 +22,10 @@ use crate::clock::Stopwatch;
 /// Between two looks at what no connection tells of: the end, another thread's failure, a filter that hangs.
 const LOOK_UP: Duration = Duration::from_millis(20);
 
+/// So many times its patience a load waits for an answer that comes by pieces, or is only promised: where a filter
+/// may be silent for ten seconds that is as long as Postfix waits for the end of a message.
+const PROMISES: u32 = 30;
+
 /// One read: what a filter answers to a message is far shorter.
 const READ: usize = 16 * 1024;
 
@@ -48,6 +52,8 @@ struct Line<'g> {
     busy: Option<Duration>,
     /// When something last came or went.
     active: Duration,
+    /// Since when an answer is on its way, by pieces or by promises of progress.
+    promised: Option<Duration>,
     letter: usize,
     unwritten: bool,
 }
@@ -91,6 +97,7 @@ impl<'g> Worker<'g> {
                 left: 0,
                 busy: None,
                 active: Duration::ZERO,
+                promised: None,
                 // Each connection begins elsewhere.
                 letter: letters / connections * number,
                 unwritten: false,
@@ -246,6 +253,7 @@ impl<'g> Worker<'g> {
         }
         let now = self.shared.watch.elapsed();
         line.active = now;
+        line.promised = line.talk.is_midway().then(|| line.promised.unwrap_or(now));
         match step {
             Step::On => line.write(&self.epoll, index),
             Step::Ready => {
@@ -280,8 +288,13 @@ impl<'g> Worker<'g> {
     fn look_for_hangs(&self, now: Duration) -> Result<(), Failure> {
         let patience = self.generator.patience;
         let hangs = |line: &&Line<'_>| line.busy.is_some() && now.saturating_sub(line.active) > patience;
-        match self.lines.iter().find(hangs) {
-            Some(line) => Err(Failure::Silent { after: line.talk.due(), patience }),
+        if let Some(line) = self.lines.iter().find(hangs) {
+            return Err(Failure::Silent { after: line.talk.due(), patience });
+        }
+        let limit = patience.saturating_mul(PROMISES);
+        let stalls = |line: &&Line<'_>| line.promised.is_some_and(|since| now.saturating_sub(since) > limit);
+        match self.lines.iter().find(stalls) {
+            Some(line) => Err(Failure::Stalls { after: line.talk.due(), limit }),
             None => Ok(()),
         }
     }

@@ -1,7 +1,9 @@
 //! What became of each message under one rule, kept as counts and episodes, and brought into a report.
 
+mod pictures;
+
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -10,10 +12,9 @@ use smallvec::SmallVec;
 use super::course::Course;
 use super::judge::{Declared, Verdict};
 use super::near::{Count, NearStorms};
-use super::report::{
-    ListReport, MAX_EPISODES, MAX_LISTS, MAX_TIMELINES, Report, State, StormReport, SuspicionReport,
-};
+use super::report::{ListReport, MAX_EPISODES, MAX_LISTS, Report, StormReport, SuspicionReport};
 use crate::time::Timestamp;
+use pictures::{Drawn, Fate, Recent};
 
 /// Messages that wait at once. becalm's waiting ones are a handful a list; a rule that makes more wait than this
 /// sees the first of them go early. One takes about 150 bytes.
@@ -78,6 +79,9 @@ pub(super) struct Ledger {
     ours: bool,
     delayed: u64,
     held: u64,
+    /// Of the held ones, by what a client meets; those above a rate limit.
+    stopped: BTreeMap<String, u64>,
+    limited: u64,
     copies_with: u64,
     copies_without: u64,
     delays: Histogram<u64>,
@@ -127,51 +131,6 @@ struct Open {
     until: Option<Timestamp>,
 }
 
-struct Drawn {
-    storm: usize,
-    list: usize,
-    course: Course,
-    until: Timestamp,
-}
-
-#[derive(Clone, Copy)]
-struct Recent {
-    at: Timestamp,
-    part: Part,
-    copies: u64,
-    fate: Fate,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Delivered,
-    Waits,
-    Released,
-    Held,
-}
-
-impl Fate {
-    /// Adds itself to a course.
-    fn draw(self, course: &mut Course, at: Timestamp, copies: u64) {
-        let bucket = course.at(at);
-        if self == Self::Released {
-            bucket.copies_with = bucket.copies_with.saturating_add(copies);
-            return;
-        }
-        bucket.replies += 1;
-        bucket.copies_without = bucket.copies_without.saturating_add(copies);
-        match self {
-            Self::Delivered => {
-                bucket.delivered += 1;
-                bucket.copies_with = bucket.copies_with.saturating_add(copies);
-            }
-            Self::Waits => bucket.delayed += 1,
-            Self::Held => bucket.held += 1,
-            Self::Released => {}
-        }
-    }
-}
-
 impl Ledger {
     /// Empty books. `ours`: becalm's.
     pub fn new(ours: bool) -> Self {
@@ -179,6 +138,8 @@ impl Ledger {
             ours,
             delayed: 0,
             held: 0,
+            stopped: BTreeMap::new(),
+            limited: 0,
             copies_with: 0,
             copies_without: 0,
             delays: Histogram::new_with_bounds(1, LONGEST_DELAY, 3).expect("these bounds are valid"),
@@ -323,6 +284,15 @@ impl Ledger {
         self.settle(parts, at, copies, fate);
     }
 
+    /// A message that was stopped at once: what its client meets, and whether it was above a rate limit.
+    pub fn stopped(&mut self, action: &str, limited: bool) {
+        match self.stopped.get_mut(action) {
+            Some(count) => *count += 1,
+            None => drop(self.stopped.insert(action.to_owned(), 1)),
+        }
+        self.limited += u64::from(limited);
+    }
+
     /// The counts that becalm's rule saw: of a conversation's newcomers, of its authors, of the list's newcomers.
     /// `calm`: no storm is open on the list, nor was one declared.
     pub fn counts(
@@ -388,6 +358,9 @@ impl Ledger {
             delay_p99_s: p99.min(longest),
             delay_max_s: longest,
             messages_held_for_good: self.held,
+            stopped_by_action: self.stopped,
+            messages_over_limit: self.limited,
+            is_becalms: self.ours,
             copies_with: self.copies_with,
             copies_without: self.copies_without,
             timelines,
@@ -469,6 +442,7 @@ impl Ledger {
         let storm = self.open.get(&place).and_then(|open| open.storm);
         for (_, waiting) in &taken {
             self.held += 1;
+            self.stopped("hold", false);
             for part in &waiting.parts {
                 self.books(part.list).held += 1;
             }
@@ -515,55 +489,5 @@ impl Ledger {
                 fate.draw(&mut drawn.course, at, copies);
             }
         }
-    }
-
-    /// What of the hour before belongs to a storm: newcomers, and the conversation that tripped it. And its
-    /// picture.
-    fn look_back(&mut self, place: Place, judged: &Judged<'_>, report: &mut StormReport) {
-        let conversation =
-            judged.parts.iter().find(|part| part.list == place.0).map_or(0, |part| part.conversation);
-        let mut course = Course::new(Timestamp::from_millis(
-            judged.at.as_millis().saturating_sub(BEFORE.as_millis() as u64),
-        ));
-        let recent = &self.books(place.0).recent;
-        for recent in recent.iter().filter(|recent| judged.at.since(recent.at) <= BEFORE) {
-            recent.fate.draw(&mut course, recent.at, recent.copies);
-            let delivered = matches!(recent.fate, Fate::Delivered | Fate::Released);
-            if delivered && (recent.part.newcomer || recent.part.conversation == conversation) {
-                report.replies_delivered += 1;
-                report.copies_delivered = report.copies_delivered.saturating_add(recent.copies);
-            }
-        }
-        if self.drawn.len() < MAX_TIMELINES {
-            let until = Timestamp::from_millis(u64::MAX);
-            self.drawn.push(Drawn { storm: self.storms.len(), list: place.0, course, until });
-        }
-    }
-
-    /// The pictures, with the states drawn in.
-    fn timelines(&mut self) -> Vec<super::report::Timeline> {
-        let (storms, suspicions) = (&self.storms, &self.suspicions);
-        let draw_states = |course: &mut Course, list: Option<usize>| {
-            for storm in storms.iter().filter(|storm| list.is_none_or(|list| storm.list == list)) {
-                let ended = storm.report.ended.unwrap_or(Timestamp::from_millis(u64::MAX));
-                course.mark(storm.report.started, ended, State::Storm);
-                if !storm.cooling.is_zero() {
-                    course.mark(ended, ended.after(storm.cooling), State::Cooling);
-                }
-            }
-            for (_, suspicion) in suspicions.iter().filter(|(of, _)| list.is_none_or(|list| *of == list)) {
-                course.mark(suspicion.started, suspicion.ended, State::Suspicion);
-            }
-        };
-        let mut timelines = Vec::new();
-        if let Some(mut course) = self.course.take() {
-            draw_states(&mut course, None);
-            timelines.push(course.finish(None));
-        }
-        for Drawn { storm, list, mut course, .. } in std::mem::take(&mut self.drawn) {
-            draw_states(&mut course, Some(list));
-            timelines.push(course.finish(Some(storm)));
-        }
-        timelines
     }
 }

@@ -3,7 +3,8 @@
 //! Nothing waits for anything: between two messages the clock is put forward, suspicions whose time has come are
 //! released (and make their author known), and storms that fell quiet end. The engine is the daemon's own.
 
-use std::collections::{HashMap, HashSet};
+mod known;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +16,7 @@ use super::ledger::{Judged, Ledger, Part};
 use super::near::Count;
 use super::report::Report;
 use crate::directory::snapshot::List;
-use crate::engine::{
-    Action, Capacity, Engine, Keys, Parts, Reason, Role, Share, Transaction, WatchedList, World,
-};
+use crate::engine::{Action, Capacity, Engine, Keys, Parts, Reason, Role, Share, Transaction, World};
 use crate::journal::event::Event;
 use crate::mail::{AddressBuf, Head};
 use crate::storm::detector::{Judgement, Scope};
@@ -25,6 +24,7 @@ use crate::storm::limits::RateError;
 use crate::storm::policy::{Mode, Policy};
 use crate::storm::state::Phase;
 use crate::time::Timestamp;
+use known::{Distinct, Lists};
 
 /// The secret of a run's tables: mail that is past crafts nothing, and the same mail gives the same report.
 const SECRET: [u8; 16] = [7; 16];
@@ -34,9 +34,6 @@ const MAX_FIELDS: usize = 5000;
 
 /// Recipients that are no lists, of one message: more are no more watched.
 const MAX_PLAIN: usize = 1000;
-
-/// Conversations of one generation that are told apart when they are counted: 8 bytes each, twice.
-const MAX_CONVERSATIONS: usize = 131_072;
 
 /// Spellings that are remembered: 8 bytes each.
 const SPELLINGS: usize = 16_384;
@@ -80,19 +77,6 @@ pub struct Run {
     keys: Keys,
     /// Spellings of addresses that are no lists, by their hashes: most are named again and again.
     no_lists: Vec<u64>,
-}
-
-/// The lists that had mail, by number.
-#[derive(Default)]
-struct Lists {
-    all: Vec<Known>,
-    by_key: HashMap<u64, usize>,
-}
-
-struct Known {
-    address: String,
-    members: u64,
-    list: Option<Arc<WatchedList>>,
 }
 
 /// A share of a message, as the detector saw it.
@@ -309,6 +293,9 @@ impl Run {
                 ledger.counts(seen.part(), now, seen.counts, seen.calm, &subject);
             }
             ledger.message(&judged, verdict);
+            if verdict == Verdict::Hold {
+                ledger.stopped(decision.action.name(), matches!(decision.reason, Reason::Limit(_)));
+            }
         }
         self.ask_the_others(&judged);
         verdict
@@ -411,29 +398,6 @@ impl Run {
     }
 }
 
-impl Lists {
-    /// The number of a list, or of what has none.
-    fn number(&mut self, list: Option<&Arc<WatchedList>>, members: u64) -> usize {
-        let key = list.map_or(0, |list| list.key);
-        *self.by_key.entry(key).or_insert_with(|| {
-            let address = list.map_or_else(|| NO_LIST.to_owned(), |list| list.address.clone());
-            self.all.push(Known { address, members, list: list.cloned() });
-            self.all.len() - 1
-        })
-    }
-
-    fn address(&self, number: usize) -> &str {
-        self.all.get(number).map_or("", |list| &list.address)
-    }
-
-    /// When the storm of a list will have been quiet for long enough to end.
-    fn quiet(&self, number: usize) -> Option<Timestamp> {
-        let list = self.all.get(number)?.list.as_ref()?;
-        // Older than `quiet`, not just as old.
-        Some(list.state.last_attempt().after(list.policy.thresholds.quiet).after(Duration::from_millis(1)))
-    }
-}
-
 impl Seen {
     fn new(share: &Share<'_>, known: &mut Lists, message: u64, now: Timestamp) -> Self {
         let Share { list, author, post, outcome, thresholds } = share;
@@ -478,27 +442,6 @@ impl Seen {
     fn part(&self) -> Part {
         let Posting { list, conversation, newcomer, .. } = self.posting;
         Part { list, conversation, newcomer }
-    }
-}
-
-/// Counts different keys. Of very many, one that is seen again after very many others counts again.
-#[derive(Default)]
-struct Distinct {
-    present: HashSet<u64>,
-    past: HashSet<u64>,
-    count: u64,
-}
-
-impl Distinct {
-    fn see(&mut self, key: u64) {
-        if self.present.contains(&key) {
-            return;
-        }
-        self.count += u64::from(!self.past.contains(&key));
-        if self.present.len() >= MAX_CONVERSATIONS {
-            self.past = std::mem::take(&mut self.present);
-        }
-        self.present.insert(key);
     }
 }
 

@@ -44,7 +44,7 @@ impl Tried<'_> {
         let present = self.present;
         let mut text =
             "# Suggested by becalm tune, from past mail. Paste what you want into becalm.toml; where a \
-                        list has\n# an entry already, add the lines to that one.\n"
+                        list has\n# an entry already, add the lines to that one. Only the people of a storm were varied; budget, window,\n# quiet and delay are as configured.\n"
                 .to_owned();
         if let (Some(first), Some(last)) = (present.first, present.last) {
             let _ = writeln!(

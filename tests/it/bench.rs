@@ -261,6 +261,61 @@ fn filters_that_hang_or_break_the_protocol_are_told_apart() {
     }
 }
 
+/// Negotiates, and then promises progress, again and again.
+fn promising(folder: &Path) -> String {
+    let socket = folder.join("filter.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut offer = [0; 17];
+                let _ = stream.read_exact(&mut offer);
+                let _ = stream.write_all(b"\0\0\0\x0dO\0\0\0\x06\0\0\0\0\0\0\0\0");
+                // The first command: its answer is never given.
+                let _ = stream.read_exact(&mut [0]);
+                // Until the other side has had enough; the pace is not what is tested.
+                while stream.write_all(b"\0\0\0\x01p").is_ok() {
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                }
+            });
+        }
+    });
+    format!("unix:{}", socket.display())
+}
+
+#[test]
+fn a_filter_that_promises_for_ever_is_given_up() {
+    let folder = open_folder();
+    let arguments = ["--socket", &promising(folder.path()), "--timeout", "50ms", "-n", "1"];
+    let (code, _, said) = run(&arguments);
+    assert!(code == 2 && said.contains("stalls"), "{said}");
+}
+
+/// With fewer descriptors than connections, those that have one are served, and the others when one is free.
+#[test]
+fn the_filter_that_does_nothing_survives_without_descriptors() {
+    let folder = open_folder();
+    let mut noop = Command::new("sh")
+        .args(["-c", "ulimit -n 40; exec \"$0\" bench-noop --does data --folder \"$1\""])
+        .arg(env!("CARGO_BIN_EXE_becalm"))
+        .arg(folder.path())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let socket = folder.path().join("noop.sock");
+    let connect = || std::os::unix::net::UnixStream::connect(&socket).ok();
+    wait_until("it listens", connect);
+    let many: Vec<_> = (0..80).map_while(|_| connect()).collect();
+    assert_eq!(many.len(), 80);
+    // The first of them is served, however many wait behind it.
+    drop(many);
+    let report = fine(&["--socket", &format!("unix:{}", socket.display()), "-c", "2", "-n", "10"]);
+    assert_eq!(number(&report["filters"][0], "messages"), 10.0);
+    assert!(noop.try_wait().unwrap().is_none());
+    noop.kill().unwrap();
+    noop.wait().unwrap();
+}
+
 /// libmilter's filter that does nothing; ended with the test.
 struct Libmilter {
     child: Child,

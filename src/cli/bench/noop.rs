@@ -39,9 +39,8 @@ pub fn serve(args: &NoopArgs) -> anyhow::Result<ExitCode> {
         let _ = std::fs::remove_dir(&folder);
         std::process::exit(0);
     });
-    bare::serve(args.does, Runtime::PerThread, &socket(&args.folder))
-        .context("the filter that does nothing")?;
-    Ok(ExitCode::SUCCESS)
+    let served = bare::serve(args.does, Runtime::PerThread, &socket(&args.folder));
+    match served.context("the filter that does nothing")? {}
 }
 
 fn socket(folder: &std::path::Path) -> PathBuf {

@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::args::BenchArgs;
 use super::turns::{Contender, Turn};
 use crate::cli::figures::{grouped, time};
+use crate::load::Mix;
 use crate::load::spread::Spread;
-use crate::load::{Mix, Outcome};
 
 /// What was measured.
 #[derive(Debug, Serialize)]
@@ -191,15 +191,9 @@ impl Report {
 
 impl Figures {
     fn of(contender: &Contender, by_smtp: bool) -> Self {
-        let mut all = Outcome::default();
-        let mut seconds = 0.0;
-        let broken = contender.broken.iter();
-        for outcome in contender.turns.iter().map(|turn| &turn.outcome).chain(broken) {
-            all.add(outcome);
-            seconds += outcome.elapsed.as_secs_f64();
-        }
+        let (all, seconds) = (&contender.all, contender.seconds);
         // Only turns that came to their end have a processor time.
-        let measured: u64 = contender.turns.iter().map(|turn| turn.outcome.messages).sum();
+        let measured: u64 = contender.turns.iter().map(|turn| turn.messages).sum();
         let a_message = |seconds: f64| seconds * 1e6 / measured.max(1) as f64;
         let cpu =
             contender.turns.iter().map(|turn| turn.cpu.map(|cpu| cpu.as_secs_f64())).sum::<Option<f64>>();
@@ -324,11 +318,11 @@ impl Ratios {
             Spread::of_ratios(one.iter().zip(other).map(|(one, other)| (value(one), value(other))))
         };
         Self {
-            messages_per_s: spread(|turn| turn.outcome.rate()),
-            p50: spread(|turn| turn.outcome.quantile(0.5)),
-            p99: spread(|turn| turn.outcome.quantile(0.99)),
+            messages_per_s: spread(|turn| turn.rate),
+            p50: spread(|turn| turn.p50),
+            p99: spread(|turn| turn.p99),
             cpu_per_message: spread(|turn| {
-                turn.cpu.map_or(f64::NAN, |cpu| cpu.as_secs_f64() / turn.outcome.messages.max(1) as f64)
+                turn.cpu.map_or(f64::NAN, |cpu| cpu.as_secs_f64() / turn.messages.max(1) as f64)
             }),
         }
     }

@@ -136,7 +136,23 @@ impl Site {
         let log = self.postfix.log();
         let mut warnings = log.lines().filter_map(|line| line.split_once("warning: "));
         let (_, warning) = warnings.find(|(_, warning)| warning.to_ascii_lowercase().contains("milter"))?;
-        Some(format!("Postfix: {warning}; may the user `postfix` use the filter's socket, and its folders?"))
+        Some(format!("Postfix: {warning}{}", likely(warning)))
+    }
+}
+
+/// What is likely behind a warning of Postfix about the filter, and what to do.
+fn likely(warning: &str) -> &'static str {
+    let says = |what: &str| warning.contains(what);
+    if says("Permission denied") {
+        "; may the user `postfix` use the filter's socket, and its folders?"
+    } else if says("No such file") || says("Connection refused") {
+        "; does the filter still run?"
+    } else if says("Connection timed out") || says("timeout") {
+        "; the filter is too slow, or has no room for so many connections: take fewer --connections"
+    } else if says("Broken pipe") || says("reset by peer") || says("read error") || says("lost connection") {
+        "; the filter closed the connection: see its log"
+    } else {
+        ""
     }
 }
 
@@ -245,5 +261,26 @@ fn fate(reply: &Reply) -> Fate {
         200..=399 => Fate::Accepted,
         400..=499 => Fate::Deferred,
         _ => Fate::Rejected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::likely;
+
+    #[test]
+    fn a_hint_fits_what_postfix_says() {
+        for (warning, part) in [
+            ("connect to Milter service unix:/x: Permission denied", "may the user"),
+            ("connect to Milter service unix:/x: No such file or directory", "still run"),
+            (
+                "milter unix:/x: can't read SMFIC_EOH reply packet header: Broken pipe",
+                "closed the connection",
+            ),
+            ("milter unix:/x: can't read SMFIC_EOH reply packet header: Connection timed out", "too slow"),
+        ] {
+            assert!(likely(warning).contains(part), "{warning}: {}", likely(warning));
+        }
+        assert_eq!(likely("milter unix:/x: unreasonable packet length"), "");
     }
 }

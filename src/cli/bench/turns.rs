@@ -28,18 +28,26 @@ pub struct Contender {
     pub process: Option<Process>,
     /// Why it is not known.
     pub unknown_process: Option<String>,
-    /// Its turns.
+    /// Its turns that came to their end.
     pub turns: Vec<Turn>,
+    /// Of all turns together, and of the beginning of one that failed.
+    pub all: Outcome,
+    /// How long they took.
+    pub seconds: f64,
     /// After the last turn.
     pub memory: Option<Memory>,
-    /// What came of a turn that failed.
-    pub broken: Option<Outcome>,
 }
 
-/// One turn.
+/// One turn, in a few numbers: there may be thousands, and an [`Outcome`] has half a megabyte.
 pub struct Turn {
-    /// What came of it.
-    pub outcome: Outcome,
+    /// Messages that were answered.
+    pub messages: u64,
+    /// ... a second.
+    pub rate: f64,
+    /// Median latency, in microseconds.
+    pub p50: f64,
+    /// The latency that 99 of 100 do not exceed, in microseconds.
+    pub p99: f64,
     /// Processor time of the filter.
     pub cpu: Option<Duration>,
     /// Of the load.
@@ -113,7 +121,16 @@ impl Contender {
             },
             (None, None) => (None, Some("its process is not known: name it with --pid".to_owned())),
         };
-        Ok(Self { name, way, process, unknown_process, turns: Vec::new(), memory: None, broken: None })
+        Ok(Self {
+            name,
+            way,
+            process,
+            unknown_process,
+            turns: Vec::new(),
+            all: Outcome::default(),
+            seconds: 0.0,
+            memory: None,
+        })
     }
 
     /// A short turn that does not count.
@@ -133,13 +150,15 @@ impl Contender {
     pub fn turn(&mut self, load: Load, tick: impl FnMut(Duration, u64)) -> Result<(), TurnError> {
         let (before, own_before) = (self.cpu(), own_cpu());
         let (outcome, failure) = self.drive(load, tick);
+        self.all.add(&outcome);
+        self.seconds += outcome.elapsed.as_secs_f64();
         if let Some(failure) = failure {
-            self.broken = Some(outcome);
             return Err(failure);
         }
         let cpu = before.zip(self.cpu()).map(|(before, after)| after.saturating_sub(before));
         let own_cpu = own_cpu().saturating_sub(own_before);
-        self.turns.push(Turn { outcome, cpu, own_cpu });
+        let (p50, p99) = (outcome.quantile(0.5), outcome.quantile(0.99));
+        self.turns.push(Turn { messages: outcome.messages, rate: outcome.rate(), p50, p99, cpu, own_cpu });
         self.memory = self.process.and_then(Process::memory);
         self.settle()
     }
@@ -164,9 +183,11 @@ impl Contender {
             }
             _ => String::new(),
         };
-        let messages: u64 = self.turns.iter().map(|turn| turn.outcome.messages).sum::<u64>()
-            + self.broken.as_ref().map_or(0, |outcome| outcome.messages);
-        format!("{}: {error}{ended} (after {} messages)", self.name, super::super::figures::grouped(messages))
+        format!(
+            "{}: {error}{ended} (after {} messages)",
+            self.name,
+            super::super::figures::grouped(self.all.messages)
+        )
     }
 
     fn drive(&mut self, load: Load, tick: impl FnMut(Duration, u64)) -> (Outcome, Option<TurnError>) {

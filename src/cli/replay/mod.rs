@@ -42,7 +42,13 @@ const NAMES: &str = "list";
 A message goes to the lists of the directory, or of --list, that its headers name: To, Cc, Delivered-To, \
 X-Original-To, List-Post, List-Id. With a single --list, mail that names no list counts as mail to that one.
 
-Envelope senders are read from Return-Path and the From line. Lists that only observe are played as if they held.")]
+Envelope senders are read from Return-Path and the From line. Lists that only observe are played as if they held.
+
+--json is one object: the first rule's report; with several --policy, `policies` holds each one's figures. \
+With --seeds it is another object: policy, scenario, members, seeds and never_tripped are plain; messages, \
+list_messages, conversations, storms, suspicions, messages_delivered, messages_delayed, messages_held_for_good, \
+messages_over_limit, delay_p99_s, delay_max_s, copies_with, copies_without and seconds_to_trip (null where none \
+tripped) are each {\"median\", \"p95\", \"worst\"} over the seeds.")]
 pub struct ReplayArgs {
     #[command(flatten)]
     inputs: Inputs,
@@ -329,7 +335,8 @@ fn sources_of(args: &Inputs, scenarios: &[Scenario]) -> anyhow::Result<Vec<Box<d
             Box::new(std::io::stdin())
         } else {
             ensure!(!path.is_dir(), "{} is a folder: read it with --maildir or --folder", path.display());
-            Box::new(File::open(path).with_context(|| format!("cannot read {}", path.display()))?)
+            let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Box::new(Named { file, path: path.clone() })
         };
         sources.push(Box::new(MboxSource::new(reader, arrival)));
     }
@@ -345,6 +352,20 @@ fn sources_of(args: &Inputs, scenarios: &[Scenario]) -> anyhow::Result<Vec<Box<d
         sources.push(Box::new(source));
     }
     Ok(sources)
+}
+
+/// A file whose errors say which one it is: of several, one may be on a disk that fails.
+struct Named {
+    file: File,
+    path: PathBuf,
+}
+
+impl Read for Named {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.file.read(into).map_err(|error| {
+            std::io::Error::new(error.kind(), format!("cannot read {}: {error}", self.path.display()))
+        })
+    }
 }
 
 /// Plays the mail to several runs at once; the reports of each.

@@ -1,5 +1,6 @@
 //! `--policy`: which rules the mail is played to, side by side.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,7 +13,7 @@ use crate::cli::figures::grouped;
 use crate::config::Config;
 use crate::replay::judge::Judge;
 use crate::replay::report::html::MAX_POLICIES;
-use crate::replay::report::{Report, StormReport, words};
+use crate::replay::report::{NearStorm, Report, StormReport, words};
 use crate::replay::rival::{NoRival, RivalName};
 
 /// A rule by what `--policy` says.
@@ -83,7 +84,7 @@ impl PolicyName {
     }
 }
 
-/// What one rule made of the mail, without courses and lists.
+/// What one rule made of the mail, without courses; of lists, the quietest thresholds.
 #[derive(Debug, Serialize)]
 pub(super) struct Compared<'a> {
     policy: &'a str,
@@ -96,6 +97,10 @@ pub(super) struct Compared<'a> {
     delay_p99_s: f64,
     delay_max_s: f64,
     messages_held_for_good: u64,
+    messages_over_limit: u64,
+    /// Null for rules that are not becalm's, as they count otherwise.
+    near_storms: Option<&'a [NearStorm]>,
+    quietest: Option<BTreeMap<&'a str, Option<u32>>>,
     copies_with: u64,
     copies_without: u64,
 }
@@ -113,6 +118,11 @@ impl<'a> Compared<'a> {
             delay_p99_s: report.delay_p99_s,
             delay_max_s: report.delay_max_s,
             messages_held_for_good: report.messages_held_for_good,
+            messages_over_limit: report.messages_over_limit,
+            near_storms: report.is_becalms.then_some(&report.near_storms),
+            quietest: report
+                .is_becalms
+                .then(|| report.lists.iter().map(|list| (list.address.as_str(), list.quietest)).collect()),
             copies_with: report.copies_with,
             copies_without: report.copies_without,
         }

@@ -16,10 +16,19 @@ pub(super) struct Summary {
     /// Seeds without a storm.
     never_tripped: u64,
     messages: Spread,
+    list_messages: Spread,
+    conversations: Spread,
+    storms: Spread,
+    suspicions: Spread,
     /// Let through in all, the first message and released ones included.
     messages_delivered: Spread,
     messages_delayed: Spread,
     messages_held_for_good: Spread,
+    messages_over_limit: Spread,
+    /// In whole seconds, rounded up; 0 in seeds without a delay.
+    delay_p99_s: Spread,
+    /// The same.
+    delay_max_s: Spread,
     copies_with: Spread,
     copies_without: Spread,
     /// From the second message until a storm was declared, in seconds; of those that tripped.
@@ -56,7 +65,7 @@ impl Summary {
         policy: String,
         play: impl Fn(&Scenario) -> anyhow::Result<Report>,
     ) -> anyhow::Result<Self> {
-        let mut columns: [Vec<u64>; 6] = Default::default();
+        let mut columns: [Vec<u64>; 13] = Default::default();
         let mut trips = Vec::new();
         let mut never_tripped = 0;
         for seed in 0..seeds {
@@ -64,9 +73,16 @@ impl Summary {
             let report = play(&scenario)?;
             let figures = [
                 report.messages,
+                report.list_messages,
+                report.conversations,
+                report.storms.len() as u64,
+                report.suspicions.len() as u64,
                 report.messages.saturating_sub(report.messages_held_for_good),
                 report.messages_delayed,
                 report.messages_held_for_good,
+                report.messages_over_limit,
+                report.delay_p99_s.ceil() as u64,
+                report.delay_max_s.ceil() as u64,
                 report.copies_with,
                 report.copies_without,
             ];
@@ -80,8 +96,21 @@ impl Summary {
                 _ => never_tripped += 1,
             }
         }
-        let [messages, delivered, delayed, held, with, without] =
-            columns.map(|column| Spread::of(column).unwrap_or(Spread { median: 0, p95: 0, worst: 0 }));
+        let [
+            messages,
+            list_messages,
+            conversations,
+            storms,
+            suspicions,
+            messages_delivered,
+            messages_delayed,
+            messages_held_for_good,
+            messages_over_limit,
+            delay_p99_s,
+            delay_max_s,
+            copies_with,
+            copies_without,
+        ] = columns.map(|column| Spread::of(column).unwrap_or(Spread { median: 0, p95: 0, worst: 0 }));
         Ok(Self {
             policy,
             scenario: kind.name,
@@ -89,11 +118,18 @@ impl Summary {
             seeds,
             never_tripped,
             messages,
-            messages_delivered: delivered,
-            messages_delayed: delayed,
-            messages_held_for_good: held,
-            copies_with: with,
-            copies_without: without,
+            list_messages,
+            conversations,
+            storms,
+            suspicions,
+            messages_delivered,
+            messages_delayed,
+            messages_held_for_good,
+            messages_over_limit,
+            delay_p99_s,
+            delay_max_s,
+            copies_with,
+            copies_without,
             seconds_to_trip: Spread::of(trips),
         })
     }
@@ -117,6 +153,7 @@ impl Summary {
             ("  let through", Some(self.messages_delivered)),
             ("  of these after a delay", Some(self.messages_delayed)),
             ("  held for good", Some(self.messages_held_for_good)),
+            ("longest delay, seconds", Some(self.delay_max_s)),
             ("copies", Some(self.copies_with)),
             ("  without a filter", Some(self.copies_without)),
             ("seconds to trip", self.seconds_to_trip),

@@ -12,6 +12,9 @@ const MAX_ROWS: usize = 20;
 /// Longest subject that is shown.
 const MAX_SUBJECT: usize = 40;
 
+/// The row of what was stopped.
+const HELD: &str = "  held for good";
+
 /// The names of the scenarios.
 pub(super) fn scenarios(kinds: &[Kind]) -> String {
     let mut text = String::new();
@@ -33,17 +36,23 @@ pub(super) fn report(report: &Report) -> String {
         ("  to lists", grouped(report.list_messages)),
         ("  in conversations", grouped(report.conversations)),
         ("  delayed, then let through", share(report.messages_delayed, report.list_messages)),
-        ("  held for good", share(held, report.list_messages)),
+        (HELD, share(held, report.list_messages)),
         ("delay, 99 of 100 at most", span(report.delay_p99_s)),
         ("delay, longest", span(report.delay_max_s)),
         ("copies", grouped(report.copies_with)),
         ("  without a filter", grouped(report.copies_without)),
         ("storms", report.storms.len().to_string()),
         ("times of suspicion", report.suspicions.len().to_string()),
-        ("near-storms", report.near_storms.len().to_string()),
+        (
+            "near-storms",
+            if report.is_becalms { report.near_storms.len().to_string() } else { "-".to_owned() },
+        ),
     ];
     for (name, value) in rows {
         let _ = writeln!(text, "{name:<30}{value:>20}");
+        if name == HELD {
+            stopped(&mut text, report);
+        }
     }
     storms(&mut text, report);
     suspicions(&mut text, report);
@@ -66,6 +75,23 @@ pub(super) fn report(report: &Report) -> String {
         let _ = writeln!(text, "\n{} more found than a report holds.", grouped(report.left_out));
     }
     text
+}
+
+/// How they were stopped, where that is not only by holding them.
+fn stopped(text: &mut String, report: &Report) {
+    if report.messages_over_limit > 0 {
+        let _ = writeln!(text, "{:<30}{:>20}", "    by a rate limit", grouped(report.messages_over_limit));
+    }
+    for (action, what) in [
+        ("defer", "    deferred: may come again"),
+        ("reject", "    rejected"),
+        ("discard", "    discarded"),
+        ("strip", "    without the list"),
+    ] {
+        if let Some(count) = report.stopped_by_action.get(action) {
+            let _ = writeln!(text, "{what:<30}{:>20}", grouped(*count));
+        }
+    }
 }
 
 fn storms(text: &mut String, report: &Report) {
@@ -141,7 +167,11 @@ fn lists(text: &mut String, report: &Report) {
         "List", "members", "messages", "held", "delayed", "storms", "near", "quietest"
     );
     for list in report.lists.iter().take(MAX_ROWS) {
-        let quietest = list.quietest.map_or_else(|| "none".to_owned(), |people| people.to_string());
+        let (near, quietest) = match (report.is_becalms, list.quietest) {
+            (false, _) => ("-".to_owned(), "-".to_owned()),
+            (true, None) => (list.near_storms.to_string(), "none".to_owned()),
+            (true, Some(people)) => (list.near_storms.to_string(), people.to_string()),
+        };
         let _ = writeln!(
             text,
             "{:<36}{:>11}{:>10}{:>8}{:>9}{:>8}{:>6}{:>10}",
@@ -151,11 +181,15 @@ fn lists(text: &mut String, report: &Report) {
             grouped(list.held),
             grouped(list.delayed),
             list.storms,
-            list.near_storms,
+            near,
             quietest,
         );
     }
     more(text, report.lists.len(), "lists");
+    if !report.is_becalms {
+        text.push_str("near-storms and quietest thresholds are told of becalm's rule only\n");
+        return;
+    }
     text.push_str("quietest: so many people within the window, as threshold, would have been silent\n");
 }
 

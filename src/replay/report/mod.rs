@@ -39,6 +39,14 @@ pub struct Report {
     pub delay_max_s: f64,
     /// Stopped and not released by themselves.
     pub messages_held_for_good: u64,
+    /// The same by what the policy does with them: `hold`, `defer`, `reject`, `discard`, `strip`. A client whose
+    /// message is deferred tries again: how often and when is not played. Empty for rules that are not becalm's.
+    pub stopped_by_action: BTreeMap<String, u64>,
+    /// Of `messages_held_for_good`, those that a rate limit stopped, and no storm.
+    pub messages_over_limit: u64,
+    /// Is it becalm's rule? Others have no near-storms, peaks and quietest thresholds.
+    #[serde(skip)]
+    pub is_becalms: bool,
     /// Mailboxes reached by what was let through.
     pub copies_with: u64,
     /// Mailboxes that everything would have reached without a filter.

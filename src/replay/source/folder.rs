@@ -186,7 +186,7 @@ fn examine<'a>(text: &'a [u8], arrival: Option<Arrival>, skipped: &mut Skipped) 
         skipped.count(Skip::NoArrival);
         return None;
     };
-    let sender = from.map_or(&b""[..], |(sender, _)| sender);
+    let sender = from.map_or(&b""[..], |(sender, _)| super::envelope_sender(sender));
     Some(Found { at, sender, head, cut: end.is_none() && text.len() > MAX_HEAD })
 }
 

@@ -67,10 +67,7 @@ impl<R: Read> MboxSource<R> {
                 let Some(arrived) = self.places.get_mut(place) else { continue };
                 arrived.at = at;
                 arrived.sender.clear();
-                // As mail delivery agents write the null sender.
-                if !message.sender.eq_ignore_ascii_case(b"MAILER-DAEMON") {
-                    arrived.sender.extend_from_slice(message.sender);
-                }
+                arrived.sender.extend_from_slice(super::envelope_sender(message.sender));
                 arrived.head.clear();
                 arrived.head.shrink_to(KEPT_CAPACITY);
                 arrived.head.extend_from_slice(message.head);

@@ -116,6 +116,11 @@ impl Skipped {
     }
 }
 
+/// The sender of a `From ` line; empty where a mail delivery agent wrote the null sender in its way.
+fn envelope_sender(sender: &[u8]) -> &[u8] {
+    if sender.eq_ignore_ascii_case(b"MAILER-DAEMON") { b"" } else { sender }
+}
+
 /// Several sources as one, by time.
 pub struct Merged {
     sources: Vec<(Box<dyn Source>, Option<Arrived>)>,

@@ -75,6 +75,12 @@ fn the_null_sender_of_an_mbox() {
     let mut message = Arrived::default();
     assert!(MboxSource::new(text.as_bytes(), None).next(&mut message).unwrap());
     assert_eq!(message.sender, b"");
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "bounce", text.as_bytes());
+    let mut files = FolderSource::open(folder.path(), Layout::Files, None).unwrap();
+    message.sender.push(b'x');
+    assert!(files.next(&mut message).unwrap());
+    assert_eq!(message.sender, b"");
 }
 
 #[test]

@@ -1,0 +1,69 @@
+//! What a run has met: lists by number, and conversations told apart.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::NO_LIST;
+use crate::engine::WatchedList;
+use crate::time::Timestamp;
+
+/// Conversations of one generation that are told apart when they are counted: 8 bytes each, twice.
+const MAX_CONVERSATIONS: usize = 131_072;
+
+/// The lists that had mail, by number.
+#[derive(Default)]
+pub(super) struct Lists {
+    pub(super) all: Vec<Known>,
+    pub(super) by_key: HashMap<u64, usize>,
+}
+
+pub(super) struct Known {
+    pub(super) address: String,
+    pub(super) members: u64,
+    pub(super) list: Option<Arc<WatchedList>>,
+}
+
+impl Lists {
+    /// The number of a list, or of what has none.
+    pub(super) fn number(&mut self, list: Option<&Arc<WatchedList>>, members: u64) -> usize {
+        let key = list.map_or(0, |list| list.key);
+        *self.by_key.entry(key).or_insert_with(|| {
+            let address = list.map_or_else(|| NO_LIST.to_owned(), |list| list.address.clone());
+            self.all.push(Known { address, members, list: list.cloned() });
+            self.all.len() - 1
+        })
+    }
+
+    pub(super) fn address(&self, number: usize) -> &str {
+        self.all.get(number).map_or("", |list| &list.address)
+    }
+
+    /// When the storm of a list will have been quiet for long enough to end.
+    pub(super) fn quiet(&self, number: usize) -> Option<Timestamp> {
+        let list = self.all.get(number)?.list.as_ref()?;
+        // Older than `quiet`, not just as old.
+        Some(list.state.last_attempt().after(list.policy.thresholds.quiet).after(Duration::from_millis(1)))
+    }
+}
+
+/// Counts different keys. Of very many, one that is seen again after very many others counts again.
+#[derive(Default)]
+pub(super) struct Distinct {
+    present: HashSet<u64>,
+    past: HashSet<u64>,
+    pub(super) count: u64,
+}
+
+impl Distinct {
+    pub(super) fn see(&mut self, key: u64) {
+        if self.present.contains(&key) {
+            return;
+        }
+        self.count += u64::from(!self.past.contains(&key));
+        if self.present.len() >= MAX_CONVERSATIONS {
+            self.past = std::mem::take(&mut self.present);
+        }
+        self.present.insert(key);
+    }
+}
