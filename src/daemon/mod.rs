@@ -14,6 +14,7 @@ mod drain;
 mod keeper;
 pub mod listen;
 mod memory;
+mod metrics;
 pub mod shared;
 pub mod site;
 mod storms;
@@ -85,6 +86,8 @@ pub struct Daemon {
     keeper: Arc<Keeper>,
     audit: Audit,
     minutes: Minutes,
+    /// Metrics that were written a moment ago.
+    pages: Mutex<metrics::Pages>,
     /// Who may ask by TCP.
     gate: Arc<Gate>,
     /// Workers serve, or have served.
@@ -166,6 +169,7 @@ impl Daemon {
             keeper: Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone())),
             audit: Audit::new(&config.state.directory),
             minutes: Minutes::default(),
+            pages: Mutex::default(),
             gate: Arc::default(),
             serving: AtomicBool::new(false),
             shared,

@@ -4,3 +4,4 @@ pub mod counters;
 pub mod gate;
 pub mod latency;
 pub mod log;
+pub mod metrics;
