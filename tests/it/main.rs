@@ -10,6 +10,7 @@ mod by_hand;
 mod dashboard;
 mod directory;
 mod failures;
+mod filtered;
 mod harness;
 mod helper;
 mod journal;
