@@ -190,6 +190,26 @@ fn the_daemon_is_lost_and_regained() {
     assert_quiet(&browser, &["net::ERR_", "Failed to load resource"]);
 }
 
+/// Where looking takes the token too, the page asks for it, and keeps it for this tab alone.
+#[test]
+fn looking_takes_the_token_where_that_is_configured() {
+    let becalm = Becalm::start(&config("", &touchy(ALL)).replace("token = true", "token = false"));
+    let page = page(&becalm);
+    let browser = Browser::start();
+    browser.open(&page);
+    browser.wait_for_text("dialog h2", "Token wanted");
+    assert!(!browser.text("body").contains(ALL));
+    token_dialog(&browser);
+    browser.wait_for_text("h1", "Calm. Nothing is held.");
+    browser.wait_for_text("#link", "Live");
+    assert_eq!(browser.run("return [localStorage.length, document.cookie]"), serde_json::json!([0, ""]));
+    // Loaded anew in the same tab it is known still.
+    browser.open(&page);
+    browser.wait_for_text("h1", "Calm. Nothing is held.");
+    assert_eq!(browser.count("dialog"), 0);
+    assert_quiet(&browser, &["status of 401"]);
+}
+
 /// Without a mouse, from the address bar to a released message.
 #[test]
 fn by_keyboard_alone() {
