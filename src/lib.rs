@@ -11,7 +11,7 @@
 //!                                                          ▼
 //!                              engine::judge ─▶ storm::detector ─▶ window: lock-free counters
 //!                                                          ▼
-//!   hold queue ◀── header + quarantine + accept ◀── engine::verdict ── events ──▶ log, admin socket
+//!   hold queue ◀── header + quarantine + accept ◀── engine::verdict ── events ──▶ log, admin socket, alert ──▶ people
 //!                                                              └── records ──▶ journal ── at start ──▶ engine
 //!       ▲  └─────── what is held, and why ───────▶ quarantine::ledger ◀── daemon::keeper, operators
 //!       └── postsuper ◀── quarantine::helper (a process of its own, root) ◀── unix socket ──┘
@@ -22,19 +22,20 @@
 //! # Who may know whom
 //!
 //! ```text
-//! main → cli → daemon → admin, config, journal, quarantine, directory, telemetry, milter, engine
+//! main → cli → daemon → admin, alert, config, journal, quarantine, directory, telemetry, milter, engine
 //! engine → storm, window, directory::snapshot, mail, journal::event, journal::record
 //! storm → window        window → sync        milter, mail → nothing of ours
 //! replay → engine, mail, directory::snapshot, storm's settings and states, journal::event
 //! cli → also replay, load, directory, milter::mta, postfix, quarantine::helper, admin's types
 //! load → milter, clock
 //! config → the settings types that modules define; nobody below daemon reads config
+//! alert → journal::event, quarantine::mark; its ways also clock
 //! daemon, postfix, quarantine::helper → account (users and groups of the machine)
 //! ```
 //!
 //! [`time`] is data and everybody's; [`clock`] reads the time and is for the daemon, the helper and the commands.
 //! `milter`, `mail`, `window`, `storm`, `engine`, `replay` but for its sources, and the pure parts of `directory`,
-//! `journal` and `quarantine` (all but the helper and its client) do no I/O.
+//! `alert`, `journal` and `quarantine` (all but the helper and its client) do no I/O.
 //! `tests/architecture.rs` holds this to be true.
 //!
 //! # What is logged, and how loud
@@ -53,6 +54,7 @@
 
 mod account;
 pub mod admin;
+pub mod alert;
 pub mod cli;
 pub mod clock;
 pub mod config;

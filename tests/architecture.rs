@@ -16,6 +16,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "daemon",
+            // `alert test` delivers by itself.
+            "alert",
             // The commands start a daemon or ask one; these are its settings, its answers and its clock.
             "admin",
             "config",
@@ -37,6 +39,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &[
             "account",
             "admin",
+            "alert",
             "clock",
             "config",
             "directory",
@@ -82,15 +85,21 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("mail", &[]),
     ("milter", &[]),
     ("directory", &["mail"]),
+    // Decides from events; letters carry becalm's mark.
+    ("alert", &["journal::event", "quarantine::mark"]),
+    ("alert::post", &["alert", "clock"]),
+    ("alert::way", &["alert", "clock", "quarantine::mark"]),
     ("quarantine", &[]),
     // The root side of becalm: a process of its own.
     ("quarantine::helper", &["account", "clock", "quarantine", "telemetry::gate"]),
     ("journal", &[]),
     ("telemetry", &[]),
-    ("admin", &["journal::event", "telemetry::counters"]),
+    ("admin", &["journal::event", "telemetry::counters", "telemetry::metrics"]),
     (
         "config",
         &[
+            "alert::Kind",
+            "alert::settings",
             "directory::settings",
             "journal::settings",
             "mail::AddressRules",
@@ -115,6 +124,9 @@ const EVERYBODYS: &[&str] = &["time", "sync"];
 
 /// Modules that do no I/O, read no clock and no configuration, tests apart; and where in them this is not so.
 const PURE: &[&str] = &[
+    "alert::notice",
+    "alert::settings",
+    "alert::watch",
     "milter",
     "mail",
     "window",

@@ -344,6 +344,22 @@ pub struct Status {
     pub journal: Journal,
     /// Held mail.
     pub quarantine: QuarantineState,
+    /// The ways that alerts go.
+    #[serde(default)]
+    pub alerts: Vec<WayState>,
+}
+
+/// A way that alerts go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayState {
+    /// Its name.
+    pub way: String,
+    /// Alerts that wait to be delivered.
+    pub waiting: u64,
+    /// Alerts that were dropped because too many waited, since the start.
+    pub dropped: u64,
+    /// Why the last attempt failed; none: it did not, or there was none.
+    pub failing: Option<String>,
 }
 
 /// A becalm that was taken over and finishes its sessions.

@@ -10,6 +10,7 @@ use super::api::{
     Storms, Timeline,
 };
 use crate::journal::event::Event;
+use crate::telemetry::metrics::Exposition;
 
 /// A running daemon. Its answers may take a moment, and may read or write files, but where it is said otherwise:
 /// they are not asked for where that would keep the runtime waiting.
@@ -34,6 +35,9 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// A selection that makes no sense.
     fn quarantine(&self, select: &Selection) -> Result<Quarantine, Refusal>;
+
+    /// Its metrics, as Prometheus reads them.
+    fn metrics(&self, exposition: Exposition) -> String;
 
     /// Releases or returns held messages, and writes down who did.
     ///

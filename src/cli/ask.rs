@@ -125,6 +125,14 @@ fn status_text(status: &Status) -> String {
         c.released, c.returned, c.hold_full
     ));
     lines.extend(quarantine_lines(&status.quarantine));
+    for way in &status.alerts {
+        if let Some(why) = &way.failing {
+            lines.push(format!(
+                "ALERTS FAIL {} ({} waiting, {} dropped): {why}",
+                way.way, way.waiting, way.dropped
+            ));
+        }
+    }
     for source in &status.sources {
         let stale = source.stale.as_ref().map_or(String::new(), |why| format!("; STALE: {why}"));
         lines.push(format!(

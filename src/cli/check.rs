@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 
 use serde_json::{Value, json};
 
+use crate::alert::settings::Means;
 use crate::config::postfix::{self, Facts, Finding, Identity, Node, PARAMETERS};
 use crate::config::{Config, DEFAULT_PATH, ListenAddress, Report, Severity};
 
@@ -37,6 +38,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (report, findings) = match Config::load(path, args.config.is_some()) {
         Ok((config, report)) => {
             let mut findings = sources(&config);
+            findings.extend(alert_files(&config));
             if !args.no_postfix {
                 findings.extend(examine_postfix(args.postfix_config.as_deref(), &config));
             }
@@ -138,6 +140,46 @@ fn sources(config: &Config) -> Vec<Finding> {
             Some(Finding::error(file.display().to_string(), format!("cannot be read: {error}"), help))
         })
         .collect()
+}
+
+/// Files and programs of alerts that are not there.
+fn alert_files(config: &Config) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for way in &config.alerts.ways {
+        let secret = match &way.means {
+            Means::Webhook { token_file, .. } => token_file.as_deref(),
+            Means::Mail(mail) => mail.password_file.as_deref(),
+            Means::Command { argv } => {
+                let program = argv.first().map_or("", String::as_str);
+                let runs = std::fs::metadata(program).map(|file| file.is_file() && file.mode() & 0o111 != 0);
+                if !runs.unwrap_or(false) {
+                    let help = "mend its path in `command`, or `chmod +x` it; `becalm alert test` tries it";
+                    let topic = format!("[[alert]] {}", way.name);
+                    found.push(Finding::error(
+                        topic,
+                        format!("`{program}` is not a program that can be run"),
+                        help,
+                    ));
+                }
+                None
+            }
+        };
+        let Some(file) = secret else { continue };
+        let topic = file.display().to_string();
+        match std::fs::metadata(file) {
+            Err(error) => {
+                let help =
+                    format!("[[alert]] {} needs it: one line, readable by becalm's own user", way.name);
+                found.push(Finding::error(topic, format!("cannot be read: {error}"), help));
+            }
+            Ok(file) if file.mode() & 0o004 != 0 => {
+                let help = "chmod 640, with the group that becalm runs with";
+                found.push(Finding::warning(topic, "every user of this machine can read this secret", help));
+            }
+            Ok(_) => {}
+        }
+    }
+    found
 }
 
 fn examine_postfix(folder: Option<&Path>, config: &Config) -> Vec<Finding> {

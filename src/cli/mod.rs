@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod alert;
 mod ask;
 mod bench;
 pub mod check;
@@ -56,6 +57,8 @@ pub enum Command {
     Quarantine(quarantine::QuarantineArgs),
     /// Acts upon Postfix's hold queue for the daemon; runs as root.
     Helper(helper::HelperArgs),
+    /// Tries the ways that alerts go.
+    Alert(alert::AlertArgs),
     /// Puts everything to observe at once, or back.
     Observe(observe::ObserveArgs),
     /// Checks becalm's configuration and Postfix's: what is wrong, where, and the remedy.
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Storms(args) => storms::run(&args),
         Command::Quarantine(args) => quarantine::run(&args),
         Command::Helper(args) => helper::run(args),
+        Command::Alert(args) => alert::run(&args),
         Command::Observe(args) => observe::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(&args),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
+use super::alerts;
 use super::diagnostic::{Diagnostic, Report, Severity};
 use super::reader::{Known, Notes, Section, wanted};
 use super::rules::{MODES, Place, classes, default_policy, lists};
@@ -107,13 +108,17 @@ fn config(notes: &Notes, mut root: Section<'_, '_>, place: &Place<'_>) -> Config
         admin: admin(notes, root.section("admin")),
         state: state(root.section("state")),
         journal: journal(root.section("journal")),
+        alerts: alerts::alerts(root.section("alerts")),
+        notice: alerts::notice(root.section("notice")),
     };
     lists(notes, root.take("list"), place, &mut config);
+    config.alerts.ways = alerts::ways(notes, root.take("alert"));
+    alerts::check_notices(notes, &root, &config);
     root.finish();
     config
 }
 
-fn set<T>(field: &mut T, value: Option<T>) {
+pub(super) fn set<T>(field: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *field = value;
     }

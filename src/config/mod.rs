@@ -9,6 +9,7 @@
 //!
 //! Nobody below the daemon reads this: modules define their own settings, and this one fills them.
 
+mod alerts;
 mod default;
 mod diagnostic;
 mod file;
@@ -30,6 +31,7 @@ pub use self::default::DEFAULT_TEXT;
 pub use self::diagnostic::{Diagnostic, Report, Severity, did_you_mean, line_column};
 pub use self::policies::Policies;
 pub use self::value::{parse_duration, show_duration};
+use crate::alert::settings::{AlertSettings, NoticeSettings};
 use crate::directory::settings::DirectorySettings;
 use crate::journal::settings::JournalSettings;
 use crate::mail::address::AddressRules;
@@ -72,6 +74,10 @@ pub struct Config {
     pub state: State,
     /// The memory that outlives a restart.
     pub journal: JournalSettings,
+    /// Who is told what becalm sees.
+    pub alerts: AlertSettings,
+    /// What the authors of held mail are told.
+    pub notice: NoticeSettings,
 }
 
 /// Where and how Postfix is served.

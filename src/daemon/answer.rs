@@ -18,6 +18,7 @@ use crate::journal::event::Event;
 use crate::quarantine::ledger::Held;
 use crate::storm::policy::Mode;
 use crate::storm::state::Phase;
+use crate::telemetry::metrics::Exposition;
 use crate::time::Timestamp;
 use crate::window::TableStats;
 
@@ -57,6 +58,10 @@ impl Backend for Daemon {
 
     fn quarantine(&self, select: &Selection) -> Result<Quarantine, Refusal> {
         self.quarantine(select)
+    }
+
+    fn metrics(&self, exposition: Exposition) -> String {
+        self.metrics(exposition)
     }
 
     fn act(&self, act: Act, ids: &[String], who: &Who) -> Result<Acted, Refusal> {
@@ -240,6 +245,7 @@ impl Daemon {
             memory_only: !shared.memory.is_kept(),
             journal: shared.memory.info(now),
             quarantine: self.keeper.state(),
+            alerts: self.alerts.state(),
         }
     }
 

@@ -12,8 +12,9 @@ use tracing::{debug, info, warn};
 
 use super::shared::Shared;
 use super::watchdog::Watchdog;
+use crate::alert::notice::Candidate;
 use crate::clock::Stopwatch;
-use crate::engine::{Action, Copies, Decision, Reason, Transaction};
+use crate::engine::{Action, Copies, Decision, Kind, Reason, Transaction};
 use crate::milter::{
     AtData, Changes, Client, ClientAddress, Filter, FinalReply, MAX_REPLIES, Macros, ProtocolError, Session,
     SessionLimits, SmtpReply,
@@ -231,6 +232,27 @@ impl Handler {
         }
     }
 
+    /// The author of a message that waits in a storm may get a notice.
+    fn offer_notice(&self, decision: &Decision, now: Timestamp) {
+        let held = decision.action == Action::Hold && decision.reason == Reason::Storm;
+        if !held || decision.kind == Kind::Automatic || !self.shared.held_letters.are_wanted() {
+            return;
+        }
+        let (Some(list), Some(storm)) = (&decision.list, &decision.storm) else { return };
+        let sender = self.tx.sender();
+        let sender = sender.strip_prefix(b"<").and_then(|rest| rest.strip_suffix(b">")).unwrap_or(sender);
+        let Ok(sender) = std::str::from_utf8(sender) else { return };
+        let members = self.shared.engine.list_named(list.as_bytes(), now).map_or(0, |list| list.members);
+        let id = self.tx.message_id().map(|id| String::from_utf8_lossy(id).into_owned());
+        self.shared.held_letters.offer(Candidate {
+            sender: sender.to_owned(),
+            storm: storm.clone(),
+            list: list.clone(),
+            members,
+            message_id: id,
+        });
+    }
+
     fn report(&self, decision: Decision, queue_id: String, now: Timestamp) {
         let shared = &self.shared;
         let counters = &shared.counters;
@@ -335,6 +357,11 @@ impl Filter for Handler {
         self.unfinished = false;
         let queue_id = String::from_utf8_lossy(macros.queue_id().unwrap_or_default()).into_owned();
         let now = self.shared.clock.now();
+        if self.shared.is_own_mail(&self.tx, now) {
+            self.shared.counters.own.add_one();
+            debug!(queue_id, "becalm's own mail");
+            return FinalReply::Accept;
+        }
         let Some(mut decision) = self.judge(&queue_id, now) else {
             return self.fail_open(&queue_id, "the judgement panicked");
         };
@@ -349,6 +376,7 @@ impl Filter for Handler {
         }
         match self.carry_out(&decision, &queue_id, now, changes) {
             Some(reply) => {
+                self.offer_notice(&decision, now);
                 self.report(decision, queue_id, now);
                 reply
             }

@@ -109,12 +109,16 @@ impl Daemon {
         if let Err(panic) = joined {
             error!(%panic, "waiting for the workers failed");
         }
-        let shared = Arc::clone(&self.shared);
+        let (shared, alerts) = (Arc::clone(&self.shared), Arc::clone(&self.alerts));
         let flushed = spawn_blocking(move || {
+            let last = after.is_none();
             if let Some(link) = after {
                 link.finish(LAST_WORDS);
             }
-            shared.memory.close()
+            // First what must not be lost.
+            let kept = shared.memory.close();
+            alerts.finish(last);
+            kept
         });
         if !flushed.await.unwrap_or(false) {
             warn!("the journal could not be written to its end; the last events are lost");

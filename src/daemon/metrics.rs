@@ -126,6 +126,7 @@ impl Daemon {
 fn add_counts(page: &mut Page, counts: &Counts) {
     let verdicts = [
         ("ordinary", counts.ordinary),
+        ("own", counts.own),
         ("passed", counts.passed),
         ("observed", counts.observed),
         ("held", counts.held),
@@ -195,12 +196,16 @@ mod tests {
     use crate::telemetry::metrics::{Kind, Values};
 
     fn daemon(folder: &std::path::Path) -> Daemon {
+        daemon_at(folder, Clock::system())
+    }
+
+    fn daemon_at(folder: &std::path::Path, clock: Clock) -> Daemon {
         let mut config = Config::default();
         config.state.directory = folder.to_owned();
         config.listen.sockets =
             vec![format!("unix:{}", folder.join("becalm.sock").display()).parse().unwrap()];
         config.quarantine.helpers = vec![folder.join("helper.sock")];
-        Daemon::start(config, None, Clock::system()).unwrap().0
+        Daemon::start(config, None, clock).unwrap().0
     }
 
     #[test]
@@ -226,6 +231,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_time_since_the_last_message_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(Timestamp::from_millis(1_479_112_140_999));
+        let daemon = daemon_at(folder.path(), clock.clone());
+        let age = || {
+            let text = daemon.page().text(Exposition::Prometheus);
+            let line = text.lines().find_map(|line| line.strip_prefix("becalm_last_message_age_seconds "));
+            line.unwrap().to_owned()
+        };
+        clock.skip(Duration::from_secs(90));
+        assert_eq!(age(), "90", "since the start");
+        daemon.shared.note_message(clock.now());
+        assert_eq!(age(), "0");
+        clock.skip(Duration::from_secs(7));
+        assert_eq!(age(), "7");
+        // Another thread's clock may be ahead.
+        daemon.shared.note_message(Timestamp::from_millis(clock.now().as_millis() + 60_000));
+        assert_eq!(age(), "0");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! all.
 
 mod admin;
+mod alerts;
 mod answer;
 mod audit;
 pub mod background;
@@ -15,6 +16,7 @@ mod keeper;
 pub mod listen;
 mod memory;
 mod metrics;
+mod own_mail;
 pub mod shared;
 pub mod site;
 mod storms;
@@ -33,9 +35,9 @@ use crate::clock::Clock;
 use crate::config::{Config, Report};
 use crate::directory::Directory;
 use crate::engine::Engine;
-use crate::quarantine::mark::Marker;
 use crate::storm::limits::RateError;
 use crate::time::Timestamp;
+use alerts::Alerts;
 use audit::Audit;
 use keeper::Keeper;
 use listen::{ListenError, Listener, Sockets};
@@ -84,10 +86,11 @@ pub struct Daemon {
     before: Mutex<Option<Link>>,
     standing: Mutex<Standing>,
     keeper: Arc<Keeper>,
+    alerts: Arc<Alerts>,
     audit: Audit,
-    minutes: Minutes,
     /// Metrics that were written a moment ago.
     pages: Mutex<metrics::Pages>,
+    minutes: Minutes,
     /// Who may ask by TCP.
     gate: Arc<Gate>,
     /// Workers serve, or have served.
@@ -146,7 +149,7 @@ impl Daemon {
         )?;
         let observe_flag = site::observe_flag(&config);
         engine.set_observing(observe_flag.exists());
-        let marker = Marker::new(&key, &config.state.node);
+        let marker = site::marker(&config, &key);
         // Everything that can be wrong with the configuration has been seen; from here on the other one waits.
         let mut taken = claim(&config, engine.key_check())?;
         // What was known comes first: nobody is judged, and nobody connects, before it is there.
@@ -165,11 +168,13 @@ impl Daemon {
         let link = taken.map(|taken| taken.link(&shared)).transpose();
         let link = link
             .map_err(|source| StartError::System { what: "cannot listen to the running becalm", source })?;
+        let keeper = Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone()));
         let daemon = Self {
-            keeper: Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone())),
+            alerts: Arc::new(Alerts::new(Arc::clone(&shared), Arc::clone(&keeper), &config, &key)),
+            keeper,
             audit: Audit::new(&config.state.directory),
-            minutes: Minutes::default(),
             pages: Mutex::default(),
+            minutes: Minutes::default(),
             gate: Arc::default(),
             serving: AtomicBool::new(false),
             shared,

@@ -8,8 +8,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, broadcast, watch};
 use tracing::{info, warn};
 
+use super::alerts::HeldLetters;
 use super::connection::Patience;
 use super::memory::Memory;
+use super::own_mail::OwnMail;
 use super::storms::StormBook;
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -44,6 +46,10 @@ pub struct Shared {
     pub storms: StormBook,
     /// What outlives the process.
     pub memory: Memory,
+    /// Messages whose authors may get a notice.
+    pub held_letters: HeldLetters,
+    /// becalm's own mail that came by.
+    pub own_mail: OwnMail,
     /// What was counted.
     pub counters: Counters,
     /// How long ordinary messages waited for becalm.
@@ -81,6 +87,8 @@ impl Shared {
             ledger: Ledger::default(),
             storms: StormBook::new(PAST_STORMS),
             memory: Memory::default(),
+            held_letters: HeldLetters::default(),
+            own_mail: OwnMail::default(),
             latency: Latency::default(),
             counters: Counters::default(),
             verdict_lines: Gate::new(VERDICT_LINES_A_MINUTE),

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::directory::snapshot::{List, Snapshot};
 use crate::engine::{Capacity, Exempt, Parts, Watch};
 use crate::mail::AddressBuf;
+use crate::quarantine::mark::Marker;
 use crate::storm::policy::Policy;
 
 /// File in the state directory that holds the key of the header's code.
@@ -99,8 +100,13 @@ pub fn key(config: &Config) -> [u8; 32] {
 /// The secret of the engine's hashes: the same as long as the site's key is, so that what was learnt before a
 /// restart still means something after it. Nobody who sees a mark of that key, or the journal, learns either.
 pub fn engine_secret(key: &[u8; 32]) -> [u8; 16] {
+    derived(key, b"becalm: hashes of the engine")
+}
+
+/// Another secret, for one `purpose`, that is the same as long as the site's key is.
+pub fn derived(key: &[u8; 32], purpose: &[u8]) -> [u8; 16] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(b"becalm: hashes of the engine");
+    mac.update(purpose);
     let bytes = mac.finalize().into_bytes();
     std::array::from_fn(|index| bytes.get(index).copied().unwrap_or_default())
 }
@@ -110,6 +116,19 @@ pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the kernel has random bytes once it has booted");
     bytes
+}
+
+/// Signs headers for this node.
+pub fn marker(config: &Config, key: &[u8; 32]) -> Marker {
+    Marker::new(key, &config.state.node)
+}
+
+/// The site's key where there is one that can be read; none is made.
+///
+/// # Errors
+/// As reading the file has them.
+pub fn existing_key(config: &Config) -> std::io::Result<[u8; 32]> {
+    read_key(&config.state.directory.join(KEY_FILE))
 }
 
 fn read_key(path: &Path) -> std::io::Result<[u8; 32]> {

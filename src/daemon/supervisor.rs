@@ -34,6 +34,8 @@ impl Daemon {
             let mut signals = Signals::new().map_err(system("cannot listen for signals"))?;
             let before = daemon.before.lock().unwrap_or_else(PoisonError::into_inner).take();
             let takes_over = before.is_some();
+            // Before anything can happen.
+            daemon.alerts.listen(&daemon.standing().config);
             let mut admin = if takes_over { None } else { Some(daemon.open_admin(false)?) };
             let mut workers = vec![daemon.start_workers(&listeners)?];
             if let Some(before) = before
@@ -54,6 +56,7 @@ impl Daemon {
             let mut claims = daemon.open_takeover_socket();
             // One keeper at a time: the one before has stopped its own.
             daemon.start_keeper()?;
+            daemon.alerts.start().map_err(system("cannot start the thread of alerts"))?;
             daemon.serving.store(true, Ordering::Release);
             ready(&daemon);
             notify(sd_notify::NotifyState::Ready);
@@ -242,6 +245,7 @@ impl Daemon {
         // The history of lists that are new begins now.
         self.shared.memory.checkpoint_soon();
         self.keeper.set(new.quarantine.clone());
+        self.alerts.set(&new);
         self.read_token(&new.admin.http);
         self.standing().config = new;
         Ok(())

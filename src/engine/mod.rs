@@ -297,6 +297,19 @@ impl Engine {
         world.recipient(raw, spelling, &mut AddressBuf::new(), &self.keys, now)?.1
     }
 
+    /// Is this address the one and only recipient of a message?
+    pub fn is_for(&self, tx: &Transaction, address: &str, now: Timestamp) -> bool {
+        let raw = address.as_bytes();
+        let spelling = World::spelling(raw, &self.keys);
+        let named = tx.world.recipient(raw, spelling, &mut AddressBuf::new(), &self.keys, now);
+        tx.recipients == 1 && named.is_some_and(|(key, _)| key == tx.digest)
+    }
+
+    /// A keyed hash of some id, for memories outside of the engine.
+    pub fn key_of(&self, id: &[u8]) -> u64 {
+        self.keys.bytes(Role::Retry, id)
+    }
+
     /// Makes an author known to a list: mail of his was released, or is known from earlier days. Returns what is to
     /// be kept of it.
     pub fn make_known(&self, list: &str, author: &str, at: Timestamp) -> Record {

@@ -194,6 +194,21 @@ impl Transaction {
         self.head.becalm_headers()
     }
 
+    /// The mark of becalm's own mail, if the message has one: unchecked.
+    pub fn own_mark(&self) -> Option<&str> {
+        self.head.own_mark()
+    }
+
+    /// The Message-ID as it was sent, without `<>`.
+    pub fn message_id(&self) -> Option<&[u8]> {
+        self.head.message_id(None)
+    }
+
+    /// The envelope sender, as it was sent.
+    pub fn sender(&self) -> &[u8] {
+        &self.sender
+    }
+
     /// Is the message watched? Known from DATA on.
     pub fn is_watched(&self) -> bool {
         self.watched

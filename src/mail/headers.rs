@@ -22,7 +22,10 @@ const MAX_CLEAN_SUBJECT: usize = 3 * MAX_SUBJECT;
 /// Bytes kept of a `Content-Type`; what matters comes first, boundaries and the like after.
 const MAX_CONTENT_TYPE: usize = 2 * 1024;
 
-/// Room that is kept from message to message. During one, the kept values come to at most 39 KiB and the ids
+/// Bytes kept of the mark of becalm's own mail.
+const MAX_OWN: usize = 1280;
+
+/// Room that is kept from message to message. During one, the kept values come to at most 41 KiB and the ids
 /// beside them to 32 KiB.
 const KEPT_CAPACITY: usize = 4 * 1024;
 
@@ -50,10 +53,11 @@ enum Kept {
     Subject,
     ContentType,
     MessageId,
+    Own,
 }
 
 impl Kept {
-    const COUNT: usize = 6;
+    const COUNT: usize = 7;
 }
 
 impl Head {
@@ -97,6 +101,7 @@ impl Head {
             b"in-reply-to" => self.ids.in_reply_to(value),
             b"thread-index" => self.thread = self.thread.or_else(|| ThreadIndex::parse(value)),
             b"x-becalm" => self.becalm_headers = self.becalm_headers.saturating_add(1),
+            b"x-becalm-own" => self.keep(Kept::Own, value, MAX_OWN),
             name => self.marks.see(name, value),
         }
     }
@@ -151,6 +156,11 @@ impl Head {
     /// How many `X-Becalm` fields came in from outside.
     pub fn becalm_headers(&self) -> u32 {
         self.becalm_headers
+    }
+
+    /// The first `X-Becalm-Own` field, which mail of becalm's own carries. Whoever forges one writes what he likes.
+    pub fn own_mark(&self) -> Option<&str> {
+        std::str::from_utf8(self.value(Kept::Own)?).ok()
     }
 
     pub(super) fn from(&self) -> Option<&[u8]> {

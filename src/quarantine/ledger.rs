@@ -295,6 +295,11 @@ impl Ledger {
         Reconciled { gone: gone.len(), taken_in }
     }
 
+    /// How many messages are held.
+    pub fn count(&self) -> usize {
+        self.book().held.len()
+    }
+
     /// What is held in all.
     pub fn totals(&self) -> Totals {
         let book = self.book();

@@ -19,11 +19,25 @@ use crate::time::Timestamp;
 /// Name of the header field.
 pub const HEADER: &str = "X-Becalm";
 
+/// Name of the header field of mail that becalm itself sends: alerts, and notices to authors.
+///
+/// ```text
+/// X-Becalm-Own: own=1; node=mx1; kind=alert; t=1479112212; id=6d78…; to=6f70…; mac=0f5c…
+/// ```
+///
+/// The code covers the Message-ID, the one recipient and the time (`id` and `to` in hexadecimal): who copies the
+/// field from a message that he got can have a message pass to himself, and not for long.
+pub const OWN_HEADER: &str = "X-Becalm-Own";
+
 /// The first 16 bytes of HMAC-SHA256 are kept; 128 bits cannot be guessed.
 const MAC_BYTES: usize = 16;
 
 /// Longest field value that [`Marker::verify`] looks at. Ours are below 400 bytes.
 const MAX_VALUE: usize = 1024;
+
+/// Longest value of [`OWN_HEADER`] that is looked at: ours have an address of at most 320 bytes and an id of at most
+/// 200, in hexadecimal, and some 100 bytes more.
+pub const MAX_OWN_VALUE: usize = 1280;
 
 /// Makes and checks marks with the site's key.
 #[derive(Clone)]
@@ -51,6 +65,19 @@ pub struct Mark {
     pub until: Option<Timestamp>,
     /// Keyed hash of the list that decided; none where no list did.
     pub list: Option<u64>,
+}
+
+/// What the mark of becalm's own mail says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnMark {
+    /// `alert`, `notice`.
+    pub kind: String,
+    /// Its Message-ID, without `<>`.
+    pub message_id: String,
+    /// Its one recipient.
+    pub to: String,
+    /// When it was written.
+    pub at: Timestamp,
 }
 
 impl Marker {
@@ -84,15 +111,8 @@ impl Marker {
     pub fn verify(&self, value: &str) -> Option<Mark> {
         let value: String =
             value.get(..value.len().min(MAX_VALUE))?.split_whitespace().collect::<Vec<_>>().join(" ");
-        let (text, code) = value.rsplit_once("; mac=")?;
-        let code = decode_hex(code)?;
-        let mut mac = self.mac.clone();
-        mac.update(text.as_bytes());
-        // Compares in constant time.
-        mac.verify_truncated_left(&code).ok()?;
-        let field = |name: &str| {
-            text.split("; ").find_map(|part| part.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
-        };
+        let text = self.genuine(&value)?;
+        let field = |name: &str| field(text, name).map(str::to_owned);
         let number = |name: &str| field(name)?.parse::<u64>().ok();
         let time = |seconds: u64| Timestamp::from_millis(seconds.saturating_mul(1000));
         Some(Mark {
@@ -108,13 +128,72 @@ impl Marker {
         })
     }
 
+    /// The value of [`OWN_HEADER`].
+    pub fn own_value(&self, mark: &OwnMark) -> String {
+        let text = format!(
+            "own=1; node={}; kind={}; t={}; id={}; to={}",
+            self.node,
+            plain(&mark.kind),
+            mark.at.as_secs(),
+            hex(mark.message_id.as_bytes()),
+            hex(mark.to.as_bytes()),
+        );
+        let code = self.code(&text);
+        format!("{text}; mac={code}")
+    }
+
+    /// Reads a value of [`OWN_HEADER`]. None unless it was made with this key; the caller compares id, recipient and
+    /// time.
+    pub fn verify_own(&self, value: &str) -> Option<OwnMark> {
+        if value.len() > MAX_OWN_VALUE {
+            return None;
+        }
+        let value = value.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = self.genuine(&value)?;
+        // Marks of other mail begin otherwise: neither passes for the other.
+        let fields = text.strip_prefix("own=1; ")?;
+        let bytes = |name| unhex(field(fields, name)?);
+        Some(OwnMark {
+            kind: field(fields, "kind")?.to_owned(),
+            message_id: String::from_utf8(bytes("id")?).ok()?,
+            to: String::from_utf8(bytes("to")?).ok()?,
+            at: Timestamp::from_millis(field(fields, "t")?.parse::<u64>().ok()?.saturating_mul(1000)),
+        })
+    }
+
+    /// The text before the code, where the code is right.
+    fn genuine<'v>(&self, value: &'v str) -> Option<&'v str> {
+        let (text, code) = value.rsplit_once("; mac=")?;
+        let code = decode_hex(code)?;
+        let mut mac = self.mac.clone();
+        mac.update(text.as_bytes());
+        // Compares in constant time.
+        mac.verify_truncated_left(&code).ok()?;
+        Some(text)
+    }
+
     fn code(&self, text: &str) -> String {
         let mut mac = self.mac.clone();
         mac.update(text.as_bytes());
-        let code = mac.finalize().into_bytes();
-        let digits = code.iter().take(MAC_BYTES).flat_map(|byte| [byte >> 4, byte & 15]);
-        digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
+        hex(mac.finalize().into_bytes().get(..MAC_BYTES).unwrap_or_default())
     }
+}
+
+/// The field `name` of `a=b; c=d`.
+fn field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    text.split("; ").find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
+    let digits = digits.filter(|digits| digits.len().is_multiple_of(2))?;
+    Some(digits.chunks_exact(2).filter_map(|pair| Some(pair.first()? << 4 | pair.get(1)?)).collect())
 }
 
 /// Only what can stand in a field without quoting; at most 128 characters.
@@ -178,6 +257,31 @@ mod tests {
         assert_eq!(marker.verify("v=1; mac="), None);
         assert_eq!(marker.verify(""), None);
         assert_eq!(marker.verify(&"ä".repeat(600)), None, "long, and cut inside a character");
+    }
+
+    #[test]
+    fn becalm_s_own_mail_is_known_by_its_code_and_is_no_held_mail() {
+        let marker = Marker::new(&[7; 32], "mx1");
+        let own = OwnMark {
+            kind: "alert".to_owned(),
+            message_id: "becalm.mx1-1@mx1".to_owned(),
+            to: "öps; mac=@example.org".to_owned(),
+            at: Timestamp::from_millis(1_479_112_212_000),
+        };
+        let value = marker.own_value(&own);
+        assert_eq!(marker.verify_own(&value), Some(own.clone()));
+        assert_eq!(
+            marker.verify_own(&value.replace("; to", ";\n to")),
+            Some(own.clone()),
+            "folded on the way"
+        );
+        assert_eq!(Marker::new(&[8; 32], "mx1").verify_own(&value), None, "another site's key");
+        let forged = value.replace(&hex(own.to.as_bytes()), &hex(b"all@example.org"));
+        assert_ne!(forged, value);
+        assert_eq!(marker.verify_own(&forged), None, "another recipient");
+        assert_eq!(marker.verify(&value), None);
+        assert_eq!(marker.verify_own(&marker.value(&mark())), None);
+        assert_eq!(marker.verify_own(&"ä".repeat(900)), None);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+    // The first one is not counted but added up.
+    ($(#[$sum_doc:meta])* $sum:ident, $($(#[$doc:meta])* $name:ident),+ $(,)?) => {
         /// Shared by all sessions.
         #[derive(Default)]
         pub struct Counters { $($(#[$doc])* pub $name: Counter),+ }
@@ -12,18 +13,18 @@ macro_rules! counters {
         #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[serde(default)]
         pub struct Counts {
-            /// Messages whose DATA was seen: ordinary and watched ones.
-            pub messages: u64,
+            $(#[$sum_doc])*
+            pub $sum: u64,
             $($(#[$doc])* pub $name: u64),+
         }
 
         impl Counters {
             /// Reads every count.
             pub fn read(&self) -> Counts {
-                let mut counts = Counts { messages: 0, $($name: self.$name.get()),+ };
+                let mut counts = Counts { $sum: 0, $($name: self.$name.get()),+ };
                 // Added up here and not taken apart: what only grows must not seem to shrink, and a message is
                 // counted once.
-                counts.messages = counts.ordinary.saturating_add(counts.watched);
+                counts.$sum = counts.ordinary.saturating_add(counts.watched);
                 counts
             }
         }
@@ -31,6 +32,8 @@ macro_rules! counters {
 }
 
 counters! {
+    /// Messages whose DATA was seen: ordinary and watched ones.
+    messages,
     /// Connections that were taken.
     connections_accepted,
     /// Connections that were closed at once, because there were too many.
@@ -43,6 +46,8 @@ counters! {
     watched,
     /// Watched messages that were aborted before their end: somebody else refused them, or the peer left.
     watched_unfinished,
+    /// Watched messages that becalm itself had sent: they passed without being judged.
+    own,
     /// Watched messages that passed untouched.
     passed,
     /// Watched messages that would have been stopped, had their list been enforced.

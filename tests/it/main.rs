@@ -4,6 +4,7 @@
 //! with the remedy where these are missing. Only what becalm does over its sockets, signals, files and command
 //! line is looked at.
 
+mod alerts;
 mod bench;
 mod browser;
 mod by_hand;
@@ -15,6 +16,7 @@ mod harness;
 mod helper;
 mod journal;
 mod kills;
+mod metrics;
 mod miltertest;
 mod operators;
 mod peers;

@@ -4,7 +4,7 @@
 //! serve: places, time limits ─▶ guard: Host ─▶ routing ─▶ guard: token, origin, type ─▶ handler ─▶ guard: headers
 //! ```
 //!
-//! A new route is one more [`Route`] in the `routes()` of its module, and that module's line in [`all`]: what is
+//! A new route is one more `Route` in the `routes()` of its module, and that module's line in `all`: what is
 //! declared there is checked before the handler runs, and is what the reference (`docs/api.md`) says.
 
 mod dashboard;
@@ -12,6 +12,7 @@ mod events;
 mod fail;
 mod guard;
 mod health;
+mod metrics;
 mod operators;
 #[cfg(test)]
 mod reference;
@@ -85,7 +86,7 @@ struct App {
 
 /// Every route.
 fn all() -> Vec<Route> {
-    [operators::routes(), events::routes(), health::routes(), dashboard::routes()]
+    [operators::routes(), events::routes(), health::routes(), metrics::routes(), dashboard::routes()]
         .into_iter()
         .flatten()
         .collect()

@@ -113,12 +113,12 @@ fn types() -> BTreeMap<String, Type> {
                 continue;
             }
             let begun =
-                ["pub struct ", "pub enum ", "counters! {"].iter().find_map(|word| line.strip_prefix(word));
-            if let Some(rest) = begun {
-                let name = rest.strip_suffix(" {").unwrap_or("Counts").to_owned();
-                let about =
-                    if name == "Counts" { "Counts since the start.".to_owned() } else { about.clone() };
-                open = Some((name, Type { about, fields: Vec::new() }));
+                ["pub struct ", "pub enum ", "counters!"].iter().find_map(|word| line.strip_prefix(word));
+            if let Some(name) = begun.and_then(|rest| rest.strip_suffix(" {")) {
+                let counts = name.is_empty().then(counts);
+                let begun = counts
+                    .unwrap_or_else(|| (name.to_owned(), Type { about: about.clone(), fields: vec![] }));
+                open = Some(begun);
             } else if outer && bare == "}" {
                 types.extend(open.take());
             } else if let Some((_, info)) = &mut open {
@@ -152,6 +152,17 @@ fn types() -> BTreeMap<String, Type> {
         }
     }
     types
+}
+
+/// The counts, of which only those that are counted are in the list that makes them.
+fn counts() -> (String, Type) {
+    let field = |name: &str, about: &str| Field {
+        name: format!("`{name}`"),
+        kind: "u64".to_owned(),
+        about: about.to_owned(),
+    };
+    let messages = field("messages", "Messages whose DATA was seen: ordinary and watched ones.");
+    ("Counts".to_owned(), Type { about: "Counts since the start.".to_owned(), fields: vec![messages] })
 }
 
 /// A type of Rust's as a reader of JSON knows it, and the type of ours in it.
@@ -189,14 +200,14 @@ fn snake_case(name: &str) -> String {
 fn api_reference_is_what_is_declared() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md");
     let should = reference();
-    if std::env::var_os("BECALM_WRITE_API").is_some() {
+    if std::env::var_os("BECALM_WRITE").is_some() {
         std::fs::write(path, &should).unwrap();
     }
     let is = std::fs::read_to_string(path).unwrap_or_default();
     let differs = is.lines().zip(should.lines()).find(|(is, should)| is != should);
     assert!(
         is == should,
-        "docs/api.md is out of date; write it anew with `BECALM_WRITE_API=1 cargo test --lib api_reference`\n{differs:#?}"
+        "docs/api.md is out of date; write it anew with `BECALM_WRITE=1 cargo test --lib api_reference`\n{differs:#?}"
     );
 }
 

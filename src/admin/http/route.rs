@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Extension, Query, Request, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -146,23 +147,29 @@ impl App {
         places: &Arc<Semaphore>,
         answer: impl FnOnce(&dyn Backend) -> Result<A, Refusal> + Send + 'static,
     ) -> Result<Response, Failed> {
-        let failed = |error: String| {
-            Failed::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "failed",
-                format!("becalm failed on this: {error}"),
-            )
+        let json = move |daemon: &dyn Backend| {
+            let answer = answer(daemon).map_err(Failed::from)?;
+            let text = serde_json::to_vec(&answer).map_err(|error| failed(&error))?;
+            Ok(("application/json", text))
         };
-        let place = Arc::clone(places).acquire_owned().await.map_err(|closed| failed(closed.to_string()))?;
+        self.compute_text(places, json).await
+    }
+
+    /// The daemon's answer as text of some type, put together in the same way.
+    pub(super) async fn compute_text(
+        self: &Arc<Self>,
+        places: &Arc<Semaphore>,
+        answer: impl FnOnce(&dyn Backend) -> Result<(&'static str, Vec<u8>), Failed> + Send + 'static,
+    ) -> Result<Response, Failed> {
+        let place = Arc::clone(places).acquire_owned().await.map_err(|closed| failed(&closed))?;
         let app = Arc::clone(self);
         let text = spawn_blocking(move || {
             // Kept to the end, even where nobody waits for it any more.
             let _place = place;
-            let answer = answer(&*app.daemon).map_err(Failed::from)?;
-            serde_json::to_vec(&answer).map_err(|error| failed(error.to_string()))
+            answer(&*app.daemon)
         });
-        let text = text.await.map_err(|panic| failed(panic.to_string()))??;
-        Ok(([(axum::http::header::CONTENT_TYPE, "application/json")], text).into_response())
+        let (kind, text) = text.await.map_err(|panic| failed(&panic))??;
+        Ok(([(CONTENT_TYPE, kind)], text).into_response())
     }
 
     /// The body of a request.
@@ -186,6 +193,12 @@ impl App {
         };
         serde_json::from_slice(&text).map_err(|error| Failed::bad("bad_body", error.to_string()))
     }
+}
+
+/// 500: it is becalm's own fault.
+fn failed(error: &dyn Error) -> Failed {
+    let message = format!("becalm failed on this: {error}");
+    Failed::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", message)
 }
 
 fn query<Q: DeserializeOwned>(uri: &Uri) -> Result<Q, Failed> {

@@ -42,6 +42,7 @@ pub fn examine(facts: &Facts, config: &Config) -> Vec<Finding> {
     found.extend(view.queue_ids());
     found.extend(view.exceptions_by_client());
     found.extend(sites::examine(facts, config));
+    found.extend(super::alerts::examine(facts, config));
     found
 }
 

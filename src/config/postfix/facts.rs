@@ -18,6 +18,7 @@ pub const PARAMETERS: &[&str] = &[
     "milter_default_action",
     "milter_protocol",
     "mydestination",
+    "myhostname",
     "myorigin",
     "non_smtpd_milters",
     "queue_directory",

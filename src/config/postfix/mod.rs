@@ -2,6 +2,7 @@
 //!
 //! Everything here is pure. The command that runs `postconf` and looks at the socket is `becalm check`.
 
+mod alerts;
 mod examine;
 mod facts;
 mod milters;

@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 
 use super::shared::Shared;
 use crate::admin::api::{Act, Acted, Failed, HelperState, QuarantineState};
+use crate::alert::watch::Room;
 use crate::config::Quarantine;
 use crate::quarantine::ledger::{Held, InQueue, Limits};
 use crate::quarantine::pace::Pace;
@@ -35,9 +36,6 @@ const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// For how long one request of an operator's is worked on; the command sends the rest again.
 const OPERATOR_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What falls below so much of a limit may be warned of again when it rises.
-const CALM_AGAIN_PER_CENT: u64 = 40;
-
 /// What keeps the quarantine. One per daemon.
 pub struct Keeper {
     shared: Arc<Shared>,
@@ -45,6 +43,8 @@ pub struct Keeper {
     /// Held for an act and what follows from it in the ledger: they agree for whoever comes next.
     links: Mutex<Links>,
     seen: Mutex<Seen>,
+    /// How much of each limit was taken when that was last looked at.
+    room: Mutex<Vec<Room>>,
     /// As they were when the links were last free.
     helpers: Mutex<Vec<HelperState>>,
     /// Of the thread that was started last.
@@ -65,16 +65,6 @@ struct Rounds {
     pace: Pace,
     next_look: Timestamp,
     next_return: Timestamp,
-    warned: Warned,
-}
-
-/// What was warned of already.
-#[derive(Default)]
-struct Warned {
-    count: bool,
-    bytes: bool,
-    age: bool,
-    disk: bool,
 }
 
 impl Keeper {
@@ -85,6 +75,7 @@ impl Keeper {
             settings: Mutex::new(settings.clone()),
             links: Mutex::default(),
             seen: Mutex::default(),
+            room: Mutex::default(),
             helpers: Mutex::default(),
             stop: Mutex::default(),
         };
@@ -184,12 +175,7 @@ impl Keeper {
     fn keep(&self, stop: &AtomicBool) {
         let now = self.shared.clock.now();
         let pace = lock(&self.settings).release_pace;
-        let mut rounds = Rounds {
-            pace: Pace::new(pace, now),
-            next_look: now,
-            next_return: now,
-            warned: Warned::default(),
-        };
+        let mut rounds = Rounds { pace: Pace::new(pace, now), next_look: now, next_return: now };
         while !stop.load(Ordering::Acquire) {
             // A bug here must not end what looks after held mail.
             let more = std::panic::catch_unwind(AssertUnwindSafe(|| self.round(&mut rounds)));
@@ -207,7 +193,7 @@ impl Keeper {
         let settings = lock(&self.settings).clone();
         let now = self.shared.clock.now();
         rounds.pace.set(settings.release_pace);
-        self.watch(&settings, &mut rounds.warned, now);
+        self.watch(&settings, now);
         if !self.links().is_any_ready(now) {
             return false;
         }
@@ -406,8 +392,19 @@ impl Keeper {
         }
     }
 
-    /// Looks at the room that is left, and warns once when half of it is taken.
-    fn watch(&self, settings: &Quarantine, warned: &mut Warned, now: Timestamp) {
+    /// How much of each limit is taken, and why each helper cannot be asked: for alerts. Waits for nobody.
+    pub(super) fn watched(&self) -> (Vec<Room>, Vec<(String, Option<String>)>) {
+        let mut helpers = lock(&self.helpers);
+        if let Ok(links) = self.links.try_lock() {
+            *helpers = links.iter().map(helper_state).collect();
+        }
+        let helpers = helpers.iter().filter(|helper| helper.state != "not asked yet");
+        let helpers = helpers.map(|helper| (helper.socket.clone(), helper.error.clone())).collect();
+        (lock(&self.room).clone(), helpers)
+    }
+
+    /// Looks at the room that is left. Whether that is worth a warning, is for [`crate::alert::watch`] to say.
+    fn watch(&self, settings: &Quarantine, now: Timestamp) {
         let disks: Vec<(String, u64)> = self
             .links()
             .iter()
@@ -415,46 +412,37 @@ impl Keeper {
             .collect();
         let totals = self.shared.ledger.totals();
         let age = totals.oldest.map_or(0, |oldest| now.since(oldest).as_secs());
-        let is = |taken: u64, most: u64| taken.saturating_mul(100).checked_div(most).unwrap_or(0);
-        let half = |warned: &mut bool, per_cent: u64, what: &str| {
-            if per_cent >= 50 && !*warned {
-                warn!(
-                    limit = what,
-                    per_cent,
-                    held = totals.count,
-                    bytes = totals.bytes,
-                    "held mail: half of a limit is reached"
-                );
-            }
-            *warned = per_cent >= if *warned { CALM_AGAIN_PER_CENT } else { 50 };
+        let room = |limit, taken: u64, most: u64, unit: &str| Room {
+            limit,
+            per_cent: taken.saturating_mul(100).checked_div(most).unwrap_or(0),
+            detail: format!("{taken} of {most} {unit}"),
         };
-        half(&mut warned.count, is(totals.count as u64, settings.max_count as u64), "max_count");
-        half(&mut warned.bytes, is(totals.bytes, settings.max_bytes), "max_bytes");
-        half(&mut warned.age, is(age, settings.max_age.as_secs()), "max_age");
-
+        let mut rooms = vec![
+            room("max_count", totals.count as u64, settings.max_count as u64, "messages"),
+            room("max_bytes", totals.bytes, settings.max_bytes, "bytes"),
+            room("max_age", age, settings.max_age.as_secs(), "seconds"),
+        ];
         // Twice what smtpd insists on: ordinary mail must not be the first that is refused. Four times as much is
         // when half of the room that is left to it is taken.
-        let (mut low, mut little) = (false, false);
-        let mut least_free = None;
+        let mut low = false;
+        let mut least_free: Option<(u64, u64, String)> = None;
         for (queue, min_free) in disks {
             let Some(free) = free_bytes(Path::new(&queue)) else { continue };
-            let least = min_free.saturating_mul(2);
-            low |= free < least;
-            least_free = Some(least_free.map_or(free, |least: u64| least.min(free)));
-            if free < min_free.saturating_mul(4) {
-                if !warned.disk {
-                    warn!(
-                        queue,
-                        free_bytes = free,
-                        least,
-                        "the disk of Postfix's queue is nearly full: below `least`, nothing more is held"
-                    );
-                }
-                little = true;
+            low |= free < min_free.saturating_mul(2);
+            if least_free.as_ref().is_none_or(|(least, ..)| free < *least) {
+                least_free = Some((free, min_free, queue));
             }
         }
-        warned.disk = little;
-        lock(&self.seen).free_bytes = least_free;
+        if let Some((free, min_free, queue)) = &least_free {
+            let half = min_free.saturating_mul(4);
+            rooms.push(Room {
+                limit: "disk",
+                per_cent: half.saturating_mul(50).checked_div(*free).unwrap_or(100),
+                detail: format!("{queue} has {free} bytes free; below {}, nothing more is held", half / 2),
+            });
+        }
+        *lock(&self.room) = rooms;
+        lock(&self.seen).free_bytes = least_free.map(|(free, ..)| free);
         self.shared.ledger.set_disk_full(low);
     }
 

@@ -26,6 +26,7 @@ pub const VERDICTS: &[&str] = &[
     "discarded",
     "stripped",
     "failed_open",
+    "own",
 ];
 
 /// The bounded tables, as `becalm status` names them.
@@ -43,9 +44,9 @@ const LIMIT: Label = Label { name: "limit", values: Values::Closed(LIMITS) };
 const PART: Label = Label { name: "part", values: Values::Closed(PARTS) };
 const SOURCE: Label = Label {
     name: "source",
-    values: Values::Configured("a file of [directory], as `aliases /etc/aliases`, or `configuration`"),
+    values: Values::Configured("a file of `directory`, as `aliases /etc/aliases`, or `configuration`"),
 };
-const SOCKET: Label = Label { name: "socket", values: Values::Configured("a path of [quarantine] helpers") };
+const SOCKET: Label = Label { name: "socket", values: Values::Configured("a path of `quarantine.helpers`") };
 const VERSION: Label = Label { name: "version", values: Values::Configured("becalm's version") };
 
 catalogue! {
@@ -67,7 +68,7 @@ catalogue! {
         "0 if the last reload was refused because of errors; the old configuration stays in force.";
 
     MESSAGES: Counter "becalm_messages_total" [VERDICT]
-        "Messages by what became of them. `ordinary` ones were accepted at DATA; `observed` ones would have been stopped, had their list been enforced; `failed_open` ones passed because becalm failed on them.";
+        "Messages by what became of them. `ordinary` ones were accepted at DATA; `observed` ones would have been stopped, had their list been enforced; `failed_open` ones passed because becalm failed on them; `own` ones are alerts and notices of becalm's own.";
     WATCHED: Counter "becalm_watched_messages_total" []
         "Messages that becalm reads the headers of: a list among the recipients, many recipients, or a sender who just wrote to a list.";
     WATCHED_UNFINISHED: Counter "becalm_watched_messages_unfinished_total" []
@@ -99,17 +100,17 @@ catalogue! {
     HELD: Gauge "becalm_held_messages" []
         "Messages on hold that are becalm's.";
     HELD_LIMIT: Gauge "becalm_held_messages_limit" []
-        "At so many ([quarantine] max_count) nothing more is held and new storm mail gets a 4xx.";
+        "At so many (`quarantine.max_count`) nothing more is held and new storm mail gets a 4xx.";
     HELD_BYTES: Gauge "becalm_held_bytes" []
         "Their size; estimated for the latest.";
     HELD_BYTES_LIMIT: Gauge "becalm_held_limit_bytes" []
-        "At this size ([quarantine] max_bytes) nothing more is held and new storm mail gets a 4xx.";
+        "At this size (`quarantine.max_bytes`) nothing more is held and new storm mail gets a 4xx.";
     HELD_COPIES: Gauge "becalm_held_copies" []
         "Copies that the messages on hold stand for.";
     HELD_OLDEST: Gauge "becalm_held_oldest_age_seconds" []
         "For how long the oldest of them has been on hold; 0 where nothing is.";
     HELD_AGE_LIMIT: Gauge "becalm_held_age_limit_seconds" []
-        "At this age ([quarantine] max_age) held mail is returned to its sender.";
+        "At this age (`quarantine.max_age`) held mail is returned to its sender.";
     HELD_OTHERS: Gauge "becalm_held_foreign_messages" []
         "Messages in Postfix's hold queue that are not becalm's, when it was last looked at.";
     HOLD_FULL_NOW: Gauge "becalm_hold_limit_reached" [LIMIT]
@@ -167,7 +168,7 @@ catalogue! {
     CONNECTIONS: Gauge "becalm_connections" []
         "Milter connections now.";
     CONNECTIONS_LIMIT: Gauge "becalm_connections_limit" []
-        "Beyond so many ([listen] max_connections) they are closed at once, and that mail passes unjudged.";
+        "Beyond so many (`listen.max_connections`) they are closed at once, and that mail passes unjudged.";
     CONNECTIONS_BEFORE: Gauge "becalm_predecessor_connections" []
         "Milter connections that the becalm before this one still serves after a takeover.";
     CONNECTIONS_ACCEPTED: Counter "becalm_connections_accepted_total" []

@@ -19,7 +19,7 @@ ever holds an address of mail; the sets of values are closed but for paths that 
 Alert rules that use these names are in `packaging/prometheus/becalm.rules.yml`, a board in
 `packaging/grafana/becalm.json`.
 
-<!-- Made from src/telemetry/metrics/catalogue.rs. To make it anew: BECALM_WRITE=1 cargo test --lib reference -->
+<!-- Made from src/telemetry/metrics/catalogue.rs. To make it anew: BECALM_WRITE=1 cargo test --lib metrics::reference -->
 ";
 
 fn page() -> String {
@@ -66,6 +66,6 @@ fn the_reference_page_is_current() {
     assert!(
         there == page,
         "docs/metrics.md is not what src/telemetry/metrics/catalogue.rs says; make it anew with\n\
-         BECALM_WRITE=1 cargo test --lib reference"
+         BECALM_WRITE=1 cargo test --lib metrics::reference"
     );
 }
