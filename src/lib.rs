@@ -25,6 +25,7 @@
 //! main → cli → daemon → admin, alert, config, journal, quarantine, directory, telemetry, milter, engine
 //! engine → storm, window, directory::snapshot, mail, journal::event, journal::record
 //! storm → window        window → sync        milter, mail → nothing of ours
+//! admin, daemon, cli → public, which knows nothing of ours
 //! replay → engine, mail, directory::snapshot, storm's settings and states, journal::event
 //! cli → also replay, load, directory, milter::mta, postfix, quarantine::helper, admin's types
 //! load → milter, clock
@@ -34,8 +35,8 @@
 //! ```
 //!
 //! [`time`] is data and everybody's; [`clock`] reads the time and is for the daemon, the helper and the commands.
-//! `milter`, `mail`, `window`, `storm`, `engine`, `replay` but for its sources, and the pure parts of `directory`,
-//! `alert`, `journal` and `quarantine` (all but the helper and its client) do no I/O.
+//! `milter`, `mail`, `window`, `storm`, `engine`, `public`, `replay` but for its sources, and the pure parts of
+//! `directory`, `alert`, `journal` and `quarantine` (all but the helper and its client) do no I/O.
 //! `tests/architecture.rs` holds this to be true.
 //!
 //! # What is logged, and how loud
@@ -66,6 +67,7 @@ pub mod load;
 pub mod mail;
 pub mod milter;
 pub mod postfix;
+pub mod public;
 pub mod quarantine;
 pub mod replay;
 pub mod storm;

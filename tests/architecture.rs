@@ -29,6 +29,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "replay",
             "postfix",
             "load",
+            "public",
             "quarantine::helper",
             // `demo` plays Postfix's part.
             "milter",
@@ -47,6 +48,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "journal",
             "mail",
             "milter",
+            "public",
             "quarantine",
             "storm",
             "telemetry",
@@ -94,7 +96,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("quarantine::helper", &["account", "clock", "quarantine", "telemetry::gate"]),
     ("journal", &[]),
     ("telemetry", &[]),
-    ("admin", &["journal::event", "telemetry::counters", "telemetry::metrics"]),
+    ("admin", &["journal::event", "public", "telemetry::counters", "telemetry::metrics"]),
+    ("public", &[]),
     (
         "config",
         &[
@@ -149,6 +152,7 @@ const PURE: &[&str] = &[
     "quarantine::protocol",
     "quarantine::queue_file",
     "quarantine::queue_id",
+    "public",
     "directory::content",
     "directory::parse",
     "directory::pattern",

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::public::Format;
 use crate::telemetry::counters::Counts;
 
 /// What the command line asks for. Each is one route of the API, see [`super::client`].
@@ -48,6 +49,37 @@ pub enum Decision {
 pub struct EndStorm {
     /// The storm's name, or the list.
     pub which: String,
+}
+
+/// Which list is to be probed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartProbe {
+    /// Its address, as the probe's RCPT will name it.
+    pub list: String,
+}
+
+/// What a probe says, and is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeTicket {
+    /// The envelope sender's local part, or the end of it.
+    pub local_part: String,
+    /// What stands in the answer, if it comes from this daemon.
+    pub proof: String,
+    /// Until when it is good, for one message; RFC 3339.
+    pub until: String,
+    /// The node that will know it.
+    pub node: String,
+}
+
+/// Which public status is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PublicQuery {
+    /// The language; none: by `Accept-Language`.
+    pub lang: Option<String>,
+    /// `html`, `text` or `json`; none: HTML, and JSON on `/public.json`.
+    pub format: Option<Format>,
 }
 
 /// What is to be closed.

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use tokio::sync::broadcast;
 
 use super::api::{
-    Act, Acted, AuditLog, ByHand, Decision, Lists, Nears, Observing, Pulse, Quarantine, Selection, Status,
-    Storms, Timeline,
+    Act, Acted, AuditLog, ByHand, Decision, Lists, Nears, Observing, ProbeTicket, PublicQuery, Pulse,
+    Quarantine, Selection, StartProbe, Status, Storms, Timeline,
 };
 use crate::journal::event::Event;
 use crate::telemetry::metrics::Exposition;
@@ -51,6 +51,18 @@ pub trait Backend: Send + Sync + 'static {
     /// Nothing was done: there is no such list or storm, or it cannot be written down.
     fn decide(&self, decision: &Decision, who: &Who) -> Result<ByHand, Refusal>;
 
+    /// Makes a token by which a probe of a list is recognised.
+    ///
+    /// # Errors
+    /// What cannot be an address; too many probes at once.
+    fn probe(&self, start: &StartProbe) -> Result<ProbeTicket, Refusal>;
+
+    /// The status for everyone. `accept`: the reader's `Accept-Language`.
+    ///
+    /// # Errors
+    /// `query` asks for a language that there is not.
+    fn public(&self, query: &PublicQuery, accept: Option<&str>) -> Result<Page, Refusal>;
+
     /// Throws the emergency switch, and writes down who did.
     ///
     /// # Errors
@@ -71,6 +83,17 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Why it takes no milter sessions: `starting`, `draining`, `no_listeners`. Answers at once.
     fn unready(&self) -> Vec<&'static str>;
+}
+
+/// A text with its type and language.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// `Content-Language`.
+    pub language: String,
+    /// What it says.
+    pub text: String,
 }
 
 /// Who asks.

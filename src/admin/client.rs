@@ -12,7 +12,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::api::{Act, Decision, Failure, HeldInfo, Ids, Quarantine, Reply, Request, Selection};
+use crate::public::Format;
+
+use super::api::{
+    Act, Decision, Failure, HeldInfo, Ids, ProbeTicket, Quarantine, Reply, Request, Selection, StartProbe,
+};
 
 /// A reply to `lists` of a very large site has some megabytes; more than this is no reply of becalm's.
 const MAX_REPLY: usize = 256 * 1024 * 1024;
@@ -113,6 +117,25 @@ pub fn held(socket: &Path, select: Selection) -> Result<Vec<HeldInfo>, AskError>
     Ok(found)
 }
 
+/// A token for a probe of a list.
+///
+/// # Errors
+/// See [`AskError`].
+pub fn probe(socket: &Path, list: &str) -> Result<ProbeTicket, AskError> {
+    post(socket, "/api/v1/probe", &StartProbe { list: list.to_owned() }, PATIENCE)
+}
+
+/// The status for everyone, as the daemon writes it.
+///
+/// # Errors
+/// See [`AskError`].
+pub fn public(socket: &Path, language: Option<&str>, format: Format) -> Result<String, AskError> {
+    let lang = language.map_or_else(String::new, |language| format!("&lang={}", escaped(language)));
+    let path = format!("/public?format={}{lang}", format.name());
+    let text = fetch(socket, hyper::Request::get(path), Bytes::new(), PATIENCE)?;
+    String::from_utf8(text.into()).map_err(|error| AskError::Garbled(error.to_string()))
+}
+
 fn get<A: DeserializeOwned>(socket: &Path, path: &str) -> Result<A, AskError> {
     exchange(socket, hyper::Request::get(path), Bytes::new(), PATIENCE)
 }
@@ -134,6 +157,16 @@ fn exchange<A: DeserializeOwned>(
     body: Bytes,
     patience: Duration,
 ) -> Result<A, AskError> {
+    let text = fetch(socket, head, body, patience)?;
+    serde_json::from_slice(&text).map_err(|error| AskError::Garbled(error.to_string()))
+}
+
+fn fetch(
+    socket: &Path,
+    head: hyper::http::request::Builder,
+    body: Bytes,
+    patience: Duration,
+) -> Result<Bytes, AskError> {
     let request = head.header(HOST, "localhost").body(Full::new(body));
     let request = request.map_err(|error| AskError::Garbled(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -153,11 +186,11 @@ fn exchange<A: DeserializeOwned>(
     let (fine, text) = runtime.block_on(async {
         tokio::time::timeout(patience, asked).await.unwrap_or(Err(AskError::Slow(patience)))
     })?;
-    let garbled = |error: serde_json::Error| AskError::Garbled(error.to_string());
     if fine {
-        return serde_json::from_slice(&text).map_err(garbled);
+        return Ok(text);
     }
-    let Failure { error } = serde_json::from_slice(&text).map_err(garbled)?;
+    let Failure { error } =
+        serde_json::from_slice(&text).map_err(|error| AskError::Garbled(error.to_string()))?;
     Err(AskError::Refused { code: error.code, message: error.message })
 }
 

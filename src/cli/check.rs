@@ -39,6 +39,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok((config, report)) => {
             let mut findings = sources(&config);
             findings.extend(alert_files(&config));
+            findings.extend(public_templates(&config));
             if !args.no_postfix {
                 findings.extend(examine_postfix(args.postfix_config.as_deref(), &config));
             }
@@ -180,6 +181,13 @@ fn alert_files(config: &Config) -> Vec<Finding> {
         }
     }
     found
+}
+
+fn public_templates(config: &Config) -> Vec<Finding> {
+    let (_, problems) = crate::daemon::public_templates(&config.public);
+    let help =
+        "mend the file: the shipped ones, in src/public/templates of becalm's source, show what it takes";
+    problems.into_iter().map(|problem| Finding::error("[public]", problem, help)).collect()
 }
 
 fn examine_postfix(folder: Option<&Path>, config: &Config) -> Vec<Finding> {

@@ -9,10 +9,13 @@ mod demo;
 mod figures;
 mod helper;
 mod observe;
+mod probe;
 mod quarantine;
 mod replay;
 mod run;
+mod status;
 mod storms;
+mod top;
 mod tune;
 
 use std::io::IsTerminal as _;
@@ -48,13 +51,17 @@ pub enum Command {
     /// Suggests thresholds for each list, from past mail, as a configuration fragment.
     Tune(tune::TuneArgs),
     /// Shows how the running daemon is.
-    Status(ask::AskArgs),
+    Status(status::StatusArgs),
+    /// Shows what is going on, live in a terminal.
+    Top(top::TopArgs),
     /// Shows the lists it knows, the largest first: members, mode, where each came from.
     Lists(ask::AskArgs),
     /// Shows storms and suspicions, ends storms, closes lists by hand.
     Storms(storms::StormsArgs),
     /// Shows held mail, releases it, returns it to its senders.
     Quarantine(quarantine::QuarantineArgs),
+    /// Proves that mail to a list comes by becalm, without sending any.
+    Probe(probe::ProbeArgs),
     /// Acts upon Postfix's hold queue for the daemon; runs as root.
     Helper(helper::HelperArgs),
     /// Tries the ways that alerts go.
@@ -76,10 +83,12 @@ pub fn main() -> ExitCode {
         Command::BenchNoop(args) => bench::serve_noop(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Tune(args) => tune::run(&args),
-        Command::Status(args) => ask::run(&args, &Request::Status {}),
+        Command::Status(args) => status::run(&args),
         Command::Lists(args) => ask::run(&args, &Request::Lists {}),
         Command::Storms(args) => storms::run(&args),
         Command::Quarantine(args) => quarantine::run(&args),
+        Command::Top(args) => top::run(&args),
+        Command::Probe(args) => Ok(probe::run(&args)),
         Command::Helper(args) => helper::run(args),
         Command::Alert(args) => alert::run(&args),
         Command::Observe(args) => observe::run(&args),
@@ -105,6 +114,13 @@ fn in_full(error: &anyhow::Error) -> String {
 /// asked for none (<https://no-color.org>).
 pub(crate) fn color() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// What comes from mail, a server or a directory, for a terminal: it must not command it. Controls become `?`, and so
+/// do the marks that turn the direction of what stands beside them.
+pub(crate) fn plain(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { '?' } else { c }).collect()
 }
 
 /// Writes to standard output. A reader that went away early (`| head`) is no error.

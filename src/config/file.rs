@@ -12,8 +12,8 @@ use super::reader::{Known, Notes, Section, wanted};
 use super::rules::{MODES, Place, classes, default_policy, lists};
 use super::value::{self, Problem, days, hours, minutes, seconds};
 use super::{
-    Admin, AdminHttp, Config, Exempt, Listen, ListenAddress, Log, LogFormat, Policies, Quarantine, State,
-    Tables, UnknownLists, Watch,
+    Admin, AdminHttp, Config, Exempt, Listen, ListenAddress, Log, LogFormat, Policies, Public, Quarantine,
+    State, Tables, UnknownLists, Watch,
 };
 use crate::directory::settings::DirectorySettings;
 use crate::journal::settings::JournalSettings;
@@ -106,6 +106,7 @@ fn config(notes: &Notes, mut root: Section<'_, '_>, place: &Place<'_>) -> Config
         log: log(root.section("log")),
         quarantine: quarantine(root.section("quarantine")),
         admin: admin(notes, root.section("admin")),
+        public: public(root.section("public")),
         state: state(root.section("state")),
         journal: journal(root.section("journal")),
         alerts: alerts::alerts(root.section("alerts")),
@@ -367,9 +368,18 @@ fn admin(notes: &Notes, mut section: Section<'_, '_>) -> Admin {
     admin
 }
 
+fn public(mut section: Section<'_, '_>) -> Public {
+    let mut public = Public::default();
+    set(&mut public.language, section.text("language", "a language, as in \"en\"", value::language));
+    public.templates = section.text("templates", "an absolute path", value::absolute_path);
+    set(&mut public.time_zone, section.text("time_zone", "a time zone, or \"\"", value::time_zone));
+    section.finish();
+    public
+}
+
 fn admin_http(mut section: Section<'_, '_>) -> AdminHttp {
-    let mut http = AdminHttp::default();
-    http.listen = section.text("listen", "a loopback address with its port", value::loopback);
+    let listen = section.text("listen", "a loopback address with its port", value::loopback);
+    let mut http = AdminHttp { listen, ..AdminHttp::default() };
     set(&mut http.read_without_token, section.flag("read_without_token"));
     http.token_file = section.text("token_file", "an absolute path", value::absolute_path);
     set(&mut http.allowed_hosts, section.texts("allowed_hosts", "names of hosts", value::domain));

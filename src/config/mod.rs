@@ -70,6 +70,8 @@ pub struct Config {
     pub quarantine: Quarantine,
     /// The operators' socket.
     pub admin: Admin,
+    /// The status for everyone.
+    pub public: Public,
     /// What outlives a restart.
     pub state: State,
     /// The memory that outlives a restart.
@@ -328,6 +330,23 @@ impl Default for Admin {
             users: Vec::new(),
             http: AdminHttp::default(),
         }
+    }
+}
+
+/// The status for everyone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Public {
+    /// The language where a reader asks for none that there is.
+    pub language: String,
+    /// A folder with an operator's own sentences.
+    pub templates: Option<PathBuf>,
+    /// In which times are shown (IANA's name); empty: this machine's own.
+    pub time_zone: String,
+}
+
+impl Default for Public {
+    fn default() -> Self {
+        Self { language: "en".to_owned(), templates: None, time_zone: String::new() }
     }
 }
 

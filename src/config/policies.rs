@@ -98,6 +98,7 @@ pub struct Policies {
 pub(super) struct Entry {
     pub class: Option<String>,
     pub overrides: Vec<Override>,
+    pub public_name: Option<String>,
 }
 
 impl Policies {
@@ -122,6 +123,14 @@ impl Policies {
             policy = with(policy, &entry.overrides);
         }
         settle(policy)
+    }
+
+    /// What everybody may know the list `address` as: of its own entry, or of the last pattern that matches it and
+    /// says so.
+    pub fn public_name(&self, address: &str) -> Option<&str> {
+        let matching = self.patterns.iter().rev().filter(|(pattern, _)| matches(pattern, address));
+        let mut entries = self.exact.get(address).into_iter().chain(matching.map(|(_, entry)| entry));
+        entries.find_map(|entry| entry.public_name.as_deref())
     }
 
     /// True where some list's mail may be held, refused or dropped.
@@ -181,7 +190,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn entry(class: Option<&str>, overrides: Vec<Override>) -> Entry {
-        Entry { class: class.map(str::to_owned), overrides }
+        Entry { class: class.map(str::to_owned), overrides, public_name: None }
     }
 
     #[test]

@@ -149,6 +149,7 @@ fn list(
         section.text("address", "an address, or a pattern with `*`", |text| value::mail_address(text, true));
     let members = section.count("members", 0..=1_000_000_000);
     let class = section.text("class", "name of a [class.NAME]", value::name);
+    let public_name = section.text("public_name", "1 to 100 characters", value::public_name);
     let mut overrides = verdict(&mut section);
     overrides.extend(thresholds(&mut section));
     check_class(&section, class.as_deref(), &config.policies);
@@ -171,7 +172,7 @@ fn list(
         notes.push(found.help("keep one `[[list]]` for every address"));
         return;
     }
-    if members.is_none() && class.is_none() && overrides.is_empty() {
+    if members.is_none() && class.is_none() && public_name.is_none() && overrides.is_empty() {
         let found = Diagnostic::warning(at, format!("nothing is said about `{address}`"));
         notes.push(found.help("add `members`, `class` or settings of [verdict] and [storm]"));
     }
@@ -186,7 +187,7 @@ fn list(
             origin,
         });
     }
-    let entry = Entry { class, overrides };
+    let entry = Entry { class, overrides, public_name };
     if address.contains('*') {
         config.policies.patterns.push((address, entry));
     } else {

@@ -303,6 +303,38 @@ pub(super) fn domain(text: &str) -> Result<String, Problem> {
     Err(Problem::new(format!("`{text}` is not a domain"), help))
 }
 
+/// What everybody may know a list as: no address, one line.
+pub(super) fn public_name(text: &str) -> Result<String, Problem> {
+    let name = text.trim();
+    if !(1..=100).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+        return Err(Problem::new("this is no name for the public", "use 1 to 100 characters on one line"));
+    }
+    if name.contains('@') {
+        let help = "name it as people speak of it: addresses of lists are no business of the public";
+        return Err(Problem::new(format!("`{name}` looks like an address"), help));
+    }
+    Ok(name.to_owned())
+}
+
+/// A language: the name of a template's file without `.toml`.
+pub(super) fn language(text: &str) -> Result<String, Problem> {
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if plain && (2..=35).contains(&text.len()) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(Problem::new(format!("`{text}` is not a language"), "as in \"en\" or \"pt-br\""))
+    }
+}
+
+/// A time zone of this machine; empty: the machine's own.
+pub(super) fn time_zone(text: &str) -> Result<String, Problem> {
+    if text.is_empty() || jiff::tz::TimeZone::get(text).is_ok() {
+        return Ok(text.to_owned());
+    }
+    let help = "as in \"Europe/Vienna\"; they are in /usr/share/zoneinfo (Debian's package tzdata)";
+    Err(Problem::new(format!("this machine knows no time zone `{text}`"), help))
+}
+
 /// A name of letters, digits, `-`, `_` and `.`: of a class, a node, a user or a group.
 pub(super) fn name(text: &str) -> Result<String, Problem> {
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));

@@ -10,9 +10,10 @@ use tracing::{error, info, warn};
 use super::Daemon;
 use crate::admin::api::{
     Act, Acted, AuditLog, ByHand, Decision, HeldInfo, ListInfo, Lists, MAX_ACTS, Nears, Observing, OpenList,
-    Pulse, Quarantine, Selection, Source, Status, Storms, TableUse, Timeline,
+    ProbeTicket, PublicQuery, Pulse, Quarantine, Selection, Source, StartProbe, Status, Storms, TableUse,
+    Timeline,
 };
-use crate::admin::backend::{Backend, Refusal, Who};
+use crate::admin::backend::{Backend, Page, Refusal, Who};
 use crate::engine::WatchedList;
 use crate::journal::event::Event;
 use crate::quarantine::ledger::Held;
@@ -70,6 +71,15 @@ impl Backend for Daemon {
 
     fn decide(&self, decision: &Decision, who: &Who) -> Result<ByHand, Refusal> {
         self.by_hand(decision, who)
+    }
+
+    fn probe(&self, start: &StartProbe) -> Result<ProbeTicket, Refusal> {
+        let node = self.standing().config.state.node.clone();
+        self.shared.probes.begin(start, &node, self.shared.clock.now())
+    }
+
+    fn public(&self, query: &PublicQuery, accept: Option<&str>) -> Result<Page, Refusal> {
+        self.public_status(query, accept)
     }
 
     fn observe(&self, on: bool, who: &Who) -> Result<Observing, Refusal> {
@@ -399,7 +409,7 @@ fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
-fn mode_name(mode: Mode) -> &'static str {
+pub(super) fn mode_name(mode: Mode) -> &'static str {
     match mode {
         Mode::Observe => "observe",
         Mode::Hold => "hold",

@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::answer::mode_name;
+use super::probe::Probe;
 use super::shared::Shared;
 use super::watchdog::Watchdog;
 use crate::alert::notice::Candidate;
@@ -164,13 +166,24 @@ struct Handler {
     ordinary: u64,
     /// Where it is noted how long they waited.
     desk: Desk,
+    /// The present message is a probe, and goes by the engine.
+    probing: Option<Box<Probing>>,
+}
+
+/// A probe, as far as it has come; what is needed where it turns out to be mail after all.
+struct Probing {
+    probe: Probe,
+    sender: Vec<u8>,
+    user: Option<Vec<u8>>,
+    /// Its list was among the recipients.
+    addressed: bool,
 }
 
 impl Handler {
     fn new(shared: Arc<Shared>) -> Self {
         let tx = shared.engine.session(None);
         let desk = shared.latency.desk();
-        Self { shared, tx, began: Timestamp::default(), unfinished: false, ordinary: 0, desk }
+        Self { shared, tx, began: Timestamp::default(), unfinished: false, ordinary: 0, desk, probing: None }
     }
 
     /// The one place that decides what becomes of a message when becalm itself fails: it passes, and
@@ -253,6 +266,35 @@ impl Handler {
         });
     }
 
+    /// It goes to others too: it is mail, whoever sends it, and is judged as such from the beginning.
+    fn is_no_probe(&mut self) {
+        let Some(probing) = self.probing.take() else { return };
+        let Probing { probe, sender, user, addressed } = *probing;
+        self.shared.engine.begin(&mut self.tx, &sender, user.as_deref(), self.began);
+        if addressed {
+            self.recipient(probe.list().as_bytes());
+        }
+    }
+
+    /// What an operator wants to know who probes a list. It is no message: nothing is counted.
+    fn tell(&self, probe: &Probe) -> FinalReply {
+        let engine = &self.shared.engine;
+        let list = engine.list_named(probe.list().as_bytes(), self.began);
+        let known = list.map(|list| {
+            let mode = match (list.policy.never_hold, engine.is_observing()) {
+                (true, _) => "never held",
+                (false, true) => "observe (everything is)",
+                (false, false) => mode_name(list.policy.mode),
+            };
+            let (node, address, members) = (self.shared.marker.node(), &list.address, list.members);
+            format!("node={node}; list={address}; members={members}; mode={mode}")
+        });
+        info!(list = probe.list(), known = known.is_some(), "a probe came by");
+        let text = probe.answer(known.as_deref());
+        let reply = SmtpReply::new(550, "5.7.1", &text);
+        FinalReply::Code(reply.expect("550 is a refusal, and 5.7.1 of its class"))
+    }
+
     fn report(&self, decision: Decision, queue_id: String, now: Timestamp) {
         let shared = &self.shared;
         let counters = &shared.counters;
@@ -324,16 +366,36 @@ impl Filter for Handler {
 
     fn mail(&mut self, sender: &[u8], macros: &Macros) {
         self.began = self.shared.clock.now();
-        self.shared.engine.begin(&mut self.tx, sender, macros.auth_user(), self.began);
+        let user = macros.auth_user();
+        self.probing = self.shared.probes.take(sender, self.began).map(|probe| {
+            let user = user.map(<[u8]>::to_vec);
+            Box::new(Probing { probe, sender: sender.to_vec(), user, addressed: false })
+        });
+        if self.probing.is_none() {
+            self.shared.engine.begin(&mut self.tx, sender, user, self.began);
+        }
     }
 
     fn recipient(&mut self, recipient: &[u8]) {
+        match &mut self.probing {
+            Some(probing) if probing.probe.is_for(recipient) => {
+                probing.addressed = true;
+                return;
+            }
+            Some(_) => self.is_no_probe(),
+            None => {}
+        }
         if let Some(event) = self.shared.engine.recipient(&mut self.tx, recipient) {
             self.shared.publish(&[event]);
         }
     }
 
     fn data(&mut self, _macros: &Macros) -> AtData {
+        match self.probing.as_deref() {
+            Some(probing) if probing.addressed => return AtData::Answer(self.tell(&probing.probe)),
+            Some(_) => self.is_no_probe(),
+            None => {}
+        }
         self.shared.note_message(self.began);
         if !self.shared.engine.at_data(&mut self.tx) {
             self.shared.counters.ordinary.add_one();
@@ -393,6 +455,7 @@ impl Filter for Handler {
         if std::mem::take(&mut self.unfinished) {
             self.shared.counters.watched_unfinished.add_one();
         }
+        self.probing = None;
         self.tx.reset();
     }
 }

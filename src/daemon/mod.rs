@@ -17,6 +17,8 @@ pub mod listen;
 mod memory;
 mod metrics;
 mod own_mail;
+mod probe;
+mod public;
 pub mod shared;
 pub mod site;
 mod storms;
@@ -41,6 +43,8 @@ use alerts::Alerts;
 use audit::Audit;
 use keeper::Keeper;
 use listen::{ListenError, Listener, Sockets};
+use public::Public;
+pub use public::templates as public_templates;
 use shared::Shared;
 use takeover::{Kin, Link, Taken, TakeoverError};
 use timeline::Minutes;
@@ -88,6 +92,7 @@ pub struct Daemon {
     keeper: Arc<Keeper>,
     alerts: Arc<Alerts>,
     audit: Audit,
+    public: Public,
     /// Metrics that were written a moment ago.
     pages: Mutex<metrics::Pages>,
     minutes: Minutes,
@@ -173,6 +178,7 @@ impl Daemon {
             alerts: Arc::new(Alerts::new(Arc::clone(&shared), Arc::clone(&keeper), &config, &key)),
             keeper,
             audit: Audit::new(&config.state.directory),
+            public: Public::new(&config.public),
             pages: Mutex::default(),
             minutes: Minutes::default(),
             gate: Arc::default(),

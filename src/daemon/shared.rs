@@ -12,6 +12,7 @@ use super::alerts::HeldLetters;
 use super::connection::Patience;
 use super::memory::Memory;
 use super::own_mail::OwnMail;
+use super::probe::Probes;
 use super::storms::StormBook;
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -44,6 +45,8 @@ pub struct Shared {
     pub ledger: Ledger,
     /// Storms, open and past.
     pub storms: StormBook,
+    /// Probes that were begun.
+    pub probes: Probes,
     /// What outlives the process.
     pub memory: Memory,
     /// Messages whose authors may get a notice.
@@ -86,6 +89,7 @@ impl Shared {
             marker,
             ledger: Ledger::default(),
             storms: StormBook::new(PAST_STORMS),
+            probes: Probes::default(),
             memory: Memory::default(),
             held_letters: HeldLetters::default(),
             own_mail: OwnMail::default(),

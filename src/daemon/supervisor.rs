@@ -246,6 +246,7 @@ impl Daemon {
         self.shared.memory.checkpoint_soon();
         self.keeper.set(new.quarantine.clone());
         self.alerts.set(&new);
+        self.public.set(&new.public);
         self.read_token(&new.admin.http);
         self.standing().config = new;
         Ok(())

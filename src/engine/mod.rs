@@ -215,6 +215,10 @@ pub struct OpenStorm {
     pub never_hold: bool,
     /// Until when an operator wants it closed at least.
     pub closed_until: Option<Timestamp>,
+    /// Does somebody stop its mail: is it enforced, and no list for emergencies?
+    pub enforced: bool,
+    /// When the storm ends if nobody adds to it; none while cooling.
+    pub ends: Option<Timestamp>,
     /// The last post that was stopped.
     pub last_attempt: Timestamp,
     /// Of the present storm, or of the one that the list cools from.
@@ -417,6 +421,8 @@ impl Engine {
                     mode: list.policy.mode,
                     never_hold: list.policy.never_hold,
                     closed_until: Self::closed_by_hand(&list, now),
+                    enforced: list.policy.mode != Mode::Observe && !list.policy.never_hold,
+                    ends: list.state.ends(list.policy.thresholds.quiet),
                     last_attempt: list.state.last_attempt(),
                     figures: list.state.figures(),
                 })

@@ -88,6 +88,11 @@ impl Marker {
         Self { mac, node: plain(node) }
     }
 
+    /// The node's name, as it stands in marks.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
     /// The value of the header field.
     pub fn value(&self, mark: &Mark) -> String {
         let text = format!(

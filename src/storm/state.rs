@@ -190,6 +190,18 @@ impl ListState {
             .then(|| Timestamp::from_millis(since))
     }
 
+    /// When the open storm ends if nobody adds to it, by the rule of [`Self::close_if_quiet`]; none: none is open.
+    pub fn ends(&self, quiet: Duration) -> Option<Timestamp> {
+        let since = self.storm_since.load(Ordering::Acquire);
+        let quiet_at = self.last_attempt().after(quiet);
+        let ends = match self.closure() {
+            Some(closure) if closure.at.as_millis() == since => closure.until,
+            Some(closure) => closure.until.max(quiet_at),
+            None => quiet_at,
+        };
+        (since != 0).then_some(ends)
+    }
+
     /// A post that the storm or its cooling stopped.
     pub(super) fn remember_attempt(&self, now: Timestamp) {
         self.last_attempt.fetch_max(now.as_millis(), Ordering::AcqRel);

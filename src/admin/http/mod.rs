@@ -14,6 +14,7 @@ mod guard;
 mod health;
 mod metrics;
 mod operators;
+mod public;
 #[cfg(test)]
 mod reference;
 mod route;
@@ -86,10 +87,17 @@ struct App {
 
 /// Every route.
 fn all() -> Vec<Route> {
-    [operators::routes(), events::routes(), health::routes(), metrics::routes(), dashboard::routes()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        operators::routes(),
+        events::routes(),
+        health::routes(),
+        metrics::routes(),
+        dashboard::routes(),
+        public::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn router(app: &Arc<App>) -> Router {

@@ -2,7 +2,7 @@
 
 use super::route::Route;
 use crate::admin::api::{
-    Act, Decision, EndStorm, Ids, Nothing, Observe, Routes, Selection, StartStorm, WhichAudit,
+    Act, Decision, EndStorm, Ids, Nothing, Observe, Routes, Selection, StartProbe, StartStorm, WhichAudit,
 };
 
 pub(super) fn routes() -> Vec<Route> {
@@ -30,6 +30,11 @@ pub(super) fn routes() -> Vec<Route> {
             "/api/v1/storms/start",
             "Closes a list for newcomers, or one of its conversations for everybody.",
             |daemon, start: StartStorm, who| daemon.decide(&Decision::Close(start), who),
+        ),
+        Route::act(
+            "/api/v1/probe",
+            "Makes a token for a probe of a list: good for one message, for two minutes.",
+            |daemon, start: StartProbe, _| daemon.probe(&start),
         ),
         Route::get(
             "/api/v1/quarantine",

@@ -7,10 +7,11 @@ use std::fmt::Write as _;
 use super::all;
 
 /// Where the types are.
-const SOURCES: [&str; 3] = [
+const SOURCES: &[&str] = &[
     include_str!("../api.rs"),
     include_str!("../../telemetry/counters.rs"),
     include_str!("../../journal/event.rs"),
+    include_str!("../../public/mod.rs"),
 ];
 
 const INTRODUCTION: &str = "\
@@ -115,10 +116,13 @@ fn types() -> BTreeMap<String, Type> {
             let begun =
                 ["pub struct ", "pub enum ", "counters!"].iter().find_map(|word| line.strip_prefix(word));
             if let Some(name) = begun.and_then(|rest| rest.strip_suffix(" {")) {
-                let counts = name.is_empty().then(counts);
-                let begun = counts
-                    .unwrap_or_else(|| (name.to_owned(), Type { about: about.clone(), fields: vec![] }));
-                open = Some(begun);
+                open = Some(match name {
+                    "" => (
+                        "Counts".to_owned(),
+                        Type { about: "Counts since the start.".to_owned(), fields: vec![] },
+                    ),
+                    name => (name.to_owned(), Type { about: about.clone(), fields: vec![] }),
+                });
             } else if outer && bare == "}" {
                 types.extend(open.take());
             } else if let Some((_, info)) = &mut open {
@@ -152,17 +156,6 @@ fn types() -> BTreeMap<String, Type> {
         }
     }
     types
-}
-
-/// The counts, of which only those that are counted are in the list that makes them.
-fn counts() -> (String, Type) {
-    let field = |name: &str, about: &str| Field {
-        name: format!("`{name}`"),
-        kind: "u64".to_owned(),
-        about: about.to_owned(),
-    };
-    let messages = field("messages", "Messages whose DATA was seen: ordinary and watched ones.");
-    ("Counts".to_owned(), Type { about: "Counts since the start.".to_owned(), fields: vec![messages] })
 }
 
 /// A type of Rust's as a reader of JSON knows it, and the type of ours in it.

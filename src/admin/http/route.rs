@@ -7,8 +7,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Extension, Query, Request, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{StatusCode, Uri};
+use axum::http::header::{
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY,
+};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -22,7 +24,7 @@ use super::App;
 use super::fail::Failed;
 use super::guard::{self, Access, Caller};
 use crate::admin::api::{Nothing, RouteInfo};
-use crate::admin::backend::{Backend, Refusal, Who};
+use crate::admin::backend::{Backend, Page, Refusal, Who};
 
 /// Longest body of a request, in bytes: fifty queue ids have two thousand.
 pub(super) const MAX_BODY: usize = 64 * 1024;
@@ -59,6 +61,40 @@ impl Route {
         });
         let (takes, answers) = (name::<Q>(), name::<A>());
         Self { path, method: "GET", access: Access::Read, about, takes, answers, has_query: true, handler }
+    }
+
+    /// Something to read for people: `answer` gets the query, and the languages that the reader likes.
+    pub(super) fn page<Q>(
+        path: &'static str,
+        about: &'static str,
+        answer: fn(&dyn Backend, Q, Option<&str>) -> Result<Page, Refusal>,
+    ) -> Self
+    where
+        Q: DeserializeOwned + Send + 'static,
+    {
+        let handler = get(async move |State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap| {
+            let query: Q = query(&uri)?;
+            let accept =
+                headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+            let page =
+                app.off_thread(&app.reads, move |daemon| Ok(answer(daemon, query, accept.as_deref())?));
+            let Page { content_type, language, text } = page.await?;
+            let headers = [
+                (CONTENT_TYPE, content_type),
+                (CONTENT_LANGUAGE, &language),
+                (VARY, "accept-language"),
+                (CACHE_CONTROL, "max-age=15"),
+                // The page's own style is all that it needs.
+                (
+                    CONTENT_SECURITY_POLICY,
+                    "default-src 'none'; style-src 'unsafe-inline'; \
+                     base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+                ),
+            ];
+            Ok::<_, Failed>((headers, text).into_response())
+        });
+        let (takes, answers) = (name::<Q>(), "PublicStatus");
+        Self { path, method: "GET", access: Access::Open, about, takes, answers, has_query: true, handler }
     }
 
     /// Something to do: `answer` gets the body, and who wants it.
@@ -161,6 +197,16 @@ impl App {
         places: &Arc<Semaphore>,
         answer: impl FnOnce(&dyn Backend) -> Result<(&'static str, Vec<u8>), Failed> + Send + 'static,
     ) -> Result<Response, Failed> {
+        let (kind, text) = self.off_thread(places, answer).await?;
+        Ok(([(CONTENT_TYPE, kind)], text).into_response())
+    }
+
+    /// What `answer` makes of the daemon, off the runtime's thread.
+    async fn off_thread<A: Send + 'static>(
+        self: &Arc<Self>,
+        places: &Arc<Semaphore>,
+        answer: impl FnOnce(&dyn Backend) -> Result<A, Failed> + Send + 'static,
+    ) -> Result<A, Failed> {
         let place = Arc::clone(places).acquire_owned().await.map_err(|closed| failed(&closed))?;
         let app = Arc::clone(self);
         let text = spawn_blocking(move || {
@@ -168,8 +214,7 @@ impl App {
             let _place = place;
             answer(&*app.daemon)
         });
-        let (kind, text) = text.await.map_err(|panic| failed(&panic))??;
-        Ok(([(CONTENT_TYPE, kind)], text).into_response())
+        text.await.map_err(|panic| failed(&panic))?
     }
 
     /// The body of a request.
