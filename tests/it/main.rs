@@ -12,6 +12,7 @@ mod clawback;
 mod dashboard;
 mod directory;
 mod failures;
+mod filtered;
 mod harness;
 mod helper;
 mod http;

@@ -9,7 +9,7 @@ const CHARTS = [
   { key: "messages", title: "All messages", unit: "a minute" },
   { key: "watched", title: "Mail to lists and to many", unit: "a minute" },
   { key: "held", title: "Put on hold", unit: "a minute" },
-  { key: "copies_passed", second: "copies_prevented", title: "Copies passed (solid) and stopped (dashed)", unit: "a minute" },
+  { key: "copies_passed", second: "copies_prevented", title: "Copies", unit: "a minute" },
 ];
 
 /** What a pulse told since the timeline was read, added to its last minute. */
@@ -54,8 +54,8 @@ function picture(chart, view, storms) {
   const top = Math.max(1, ...values, ...second);
   const now = values.at(-1) ?? 0;
   const words = chart.second
-    ? `now ${short(now)} passed, ${short(second.at(-1) ?? 0)} stopped`
-    : `now ${short(now)}`;
+    ? `now ${short(now)} passed (solid), ${short(second.at(-1) ?? 0)} stopped (dashed)`
+    : `now ${short(now)}, peak ${short(Math.max(0, ...values))}`;
   const label = `${chart.title}: ${words}, at most ${short(top)} ${chart.unit}`;
   const x = (index) => ((view.span - view.known + index) / view.span) * WIDTH;
   const y = (value) => HEIGHT - (value / top) * (HEIGHT - 4);
@@ -63,7 +63,7 @@ function picture(chart, view, storms) {
     `${index === 0 ? "M" : "L"}${x(index).toFixed(1)} ${y(value).toFixed(1)}H${x(index + 1).toFixed(1)}`).join("");
   const area = (of) => (of.length === 0 ? "" : `${outline(of)}V${HEIGHT}H${x(0).toFixed(1)}Z`);
   return el("figure", { "data-key": chart.key },
-    el("figcaption", null, el("strong", null, chart.title), " ", el("span", { class: "quiet" }, `${chart.unit}: ${words}, peak ${short(Math.max(0, ...values, ...second))}`)),
+    el("figcaption", null, el("strong", null, chart.title), " ", el("span", { class: "quiet" }, `${chart.unit}: ${words}`)),
     svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT + 18}`, role: "img", tabindex: 0, "aria-label": label, "data-chart": chart.key, class: chart.key },
       svg("defs", null, svg("pattern", { id: `stripes-${chart.key}`, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
         svg("rect", { width: 2, height: 6, class: "stripe" }))),
@@ -88,11 +88,11 @@ function bands(chart, view, storms) {
   }
   return joined.map(([from, to], index) => svg("g", { "data-key": `${chart.key}-${index}` },
     svg("rect", { x: from.toFixed(1), y: 0, width: Math.max(1, to - from).toFixed(1), height: HEIGHT, fill: `url(#stripes-${chart.key})` }),
-    svg("text", { x: Math.min(from + 3, WIDTH - 36).toFixed(1), y: 12, class: "band" }, "storm")));
+    svg("text", { x: (to - from > 40 ? from + 3 : Math.max(0, from - 42)).toFixed(1), y: 12, class: "band" }, "storm")));
 }
 
 function ticks(view) {
-  const every = (view.span > 90 ? 60 : 15) * 60_000;
+  const every = (view.span > 90 ? 60 : view.span > 20 ? 15 : 5) * 60_000;
   // At whole hours and quarters of the local zone.
   const offset = new Date(view.end).getTimezoneOffset() * 60_000;
   const found = [];

@@ -2,16 +2,20 @@
 
 import { $, el } from "./dom.js";
 
+/** One dialog may be before another: the token is asked for while an act is under way. */
+let number = 0;
+
 /** Shows a dialog; `build(close)` returns its children. Resolves to what `close` was given, null on Escape. */
 export function dialog(title, build, options) {
   return new Promise((resolve) => {
     let result = null;
+    const id = `dialog-${++number}`;
     const close = (value) => {
       result = value;
       box.close();
     };
-    const box = el("dialog", { "aria-labelledby": "dialog-title" });
-    box.append(el("h2", { id: "dialog-title" }, title), ...build(close).flat(Infinity));
+    const box = el("dialog", { "aria-labelledby": id });
+    box.append(el("h2", { id }, title), ...build(close).flat(Infinity));
     box.addEventListener("cancel", (event) => {
       if (options?.stays?.()) event.preventDefault();
     });

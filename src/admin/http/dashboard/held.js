@@ -6,7 +6,7 @@ import { $, button, el, say, show, table, tag } from "./dom.js";
 import { REASONS, bytes, copies, messages, number, short, time } from "./words.js";
 
 /** Messages on a page. */
-const PAGE = 100;
+const PAGE = 50;
 /** Ids in one answer of the API, at most. */
 const WALK = 5000;
 /** Ids in one act: the daemon takes no more (`MAX_ACTS`). */

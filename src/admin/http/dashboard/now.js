@@ -33,7 +33,7 @@ function summary({ status, timeline }, open) {
     `${copies(hour("copies_passed"))} passed, ${short(hour("copies_prevented"))} stopped.`;
   const ordinary = open.length > 0 ? " Ordinary mail is not affected." : "";
   const q = status.quarantine;
-  const waiting = q.waiting > 0 ? ` ${number(q.waiting)} of the held will go by themselves if it stays calm.` : "";
+  const waiting = q.waiting > 0 ? ` ${number(q.waiting)} of the held ${q.waiting === 1 ? "goes" : "go"} at the time set if it stays calm.` : "";
   return mail + ordinary + waiting;
 }
 
@@ -87,14 +87,15 @@ function drawNear(near) {
     const words = `${number(one.people)} of ${number(one.threshold)} ${TRIGGERS[one.test] ?? one.test}`;
     return el("li", { class: "card near", "data-key": `${where} ${one.conversation ?? ""}` },
       el("h3", null, tag("near", "Near"), " ", where),
-      el("p", null, el("meter", { min: 0, max: one.threshold, value: one.people, "aria-label": words }), " ",
+      el("p", null, el("meter", { min: 0, max: one.threshold, value: one.people, optimum: 0, low: one.threshold / 2 - 0.1, high: one.threshold * 0.75, "aria-label": words }), " ",
         `${words} since ${time(one.since)}. So far ${copies(one.copies)}; at this pace `,
         el("strong", null, `${copies(one.projected_copies)} within the hour`), "."));
   })), near.total > FIRST ? el("p", { class: "quiet" }, `and ${number(near.total - FIRST)} more.`) : null);
 }
 
 function drawSuspicions(storms) {
-  const waiting = storms.suspicions;
+  // A storm came of the others: they are told with it.
+  const waiting = storms.suspicions.filter((item) => item.until);
   if (waiting.length === 0) {
     show($("suspicions"));
     return;
@@ -107,7 +108,7 @@ function drawSuspicions(storms) {
       { name: "Author", cell: (row) => row.author ?? "nobody" },
       { name: "Copies", number: true, cell: (row) => short(row.copies) },
       { name: "Came", cell: (row) => time(row.since) },
-      { name: "Goes", cell: (row) => (row.until ? time(row.until) : "stays: a storm came of it") },
+      { name: "Goes", cell: (row) => time(row.until) },
     ], shown, (row) => row.queue_id),
     waiting.length > shown.length ? el("p", { class: "quiet", "data-key": "m" }, `The latest ten; all of them are below, under held mail.`) : null);
 }
