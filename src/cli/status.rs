@@ -25,7 +25,7 @@ pub struct StatusArgs {
     /// storm's name; lists go by their `public_name`.
     #[arg(long)]
     public: bool,
-    /// In this language (en, de, fr, es, and those of [public] templates), instead of the configuration's.
+    /// In this language (en, de, fr, es, and those of `[public] templates`), instead of the configuration's.
     #[arg(long, value_name = "LANGUAGE", requires = "public")]
     lang: Option<String>,
     /// As a page, as text, or for programs.

@@ -190,7 +190,7 @@ impl ListState {
             .then(|| Timestamp::from_millis(since))
     }
 
-    /// When the open storm ends if nobody adds to it, by the rule of [`Self::close_if_quiet`]; none: none is open.
+    /// When the open storm ends if nobody adds to it, by the rule of `close_if_quiet`; none: none is open.
     pub fn ends(&self, quiet: Duration) -> Option<Timestamp> {
         let since = self.storm_since.load(Ordering::Acquire);
         let quiet_at = self.last_attempt().after(quiet);
