@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::figures::grouped;
 use super::quarantine::{bytes, span};
 use crate::admin::api::{Journal, Lists, QuarantineState, Reply, Request, Status, Storms};
 use crate::admin::client;
@@ -143,7 +144,10 @@ fn status_text(status: &Status) -> String {
     });
     lines.push(format!(
         "copies      {} passed ({} of them would have been stopped), {} prevented ({} of them released later)",
-        c.copies_passed, c.copies_observed, c.copies_prevented, c.copies_released
+        grouped(c.copies_passed),
+        grouped(c.copies_observed),
+        grouped(c.copies_prevented),
+        grouped(c.copies_released)
     ));
     lines.push(format!(
         "messages    {} ({} watched: {} passed, {} observed, {} held, {} rejected, {} deferred, {} discarded, {} stripped)",
