@@ -28,6 +28,9 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "postfix",
             "load",
             "quarantine::helper",
+            // `key rotate` and `setup` write the file that daemon and helper read.
+            "quarantine::keyfile",
+            "quarantine::keys",
             // `demo` plays Postfix's part.
             "milter",
         ],
@@ -131,6 +134,7 @@ const PURE: &[&str] = &[
     "journal::record",
     "journal::settings",
     "journal::stamp",
+    "quarantine::keys",
     "quarantine::ledger",
     "quarantine::mark",
     "quarantine::pace",

@@ -18,7 +18,8 @@ fn analyze(arguments: &[&str], units: &[&Path]) -> String {
         .env("SYSTEMD_COLORS", "0")
         .output()
         .expect("systemd-analyze can be run: apt-get install systemd, or use tests/run");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {said}");
     said
 }
@@ -27,9 +28,10 @@ fn analyze(arguments: &[&str], units: &[&Path]) -> String {
 fn exposure(unit: &str) -> f64 {
     let said = analyze(&["security", "--offline=true", "--no-pager"], &[&folder().join(unit)]);
     assert!(!said.contains("ignoring"), "{said}");
-    let figure = said.rsplit("Overall exposure level for ").next().and_then(|rest| {
-        rest.split_once(": ").and_then(|(_, figure)| figure.split_whitespace().next())
-    });
+    let figure = said
+        .rsplit("Overall exposure level for ")
+        .next()
+        .and_then(|rest| rest.split_once(": ").and_then(|(_, figure)| figure.split_whitespace().next()));
     figure.and_then(|figure| figure.parse().ok()).unwrap_or_else(|| panic!("no figure: {said}"))
 }
 
@@ -64,7 +66,11 @@ fn systemd_understands_every_line() {
 fn the_two_ways_to_run_the_daemon_differ_in_little() {
     let read = |unit: &str| std::fs::read_to_string(folder().join(unit)).unwrap();
     let settings = |unit: &str| -> Vec<String> {
-        read(unit).lines().filter(|line| line.contains('=') && !line.starts_with('#')).map(str::to_owned).collect()
+        read(unit)
+            .lines()
+            .filter(|line| line.contains('=') && !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect()
     };
     let (one, turns) = (settings("becalm.service"), settings("becalm@.service"));
     let own: Vec<_> = turns.iter().filter(|line| !one.contains(line)).map(String::as_str).collect();

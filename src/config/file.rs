@@ -11,8 +11,8 @@ use super::reader::{Known, Notes, Section, wanted};
 use super::rules::{MODES, Place, classes, default_policy, lists};
 use super::value::{self, Problem, days, hours, minutes, seconds};
 use super::{
-    Admin, Config, Exempt, Listen, ListenAddress, Log, LogFormat, Policies, Quarantine, State, Tables,
-    UnknownLists, Watch,
+    Admin, Config, Daemon, Exempt, Listen, ListenAddress, Log, LogFormat, Policies, Quarantine, State,
+    Tables, UnknownLists, Watch,
 };
 use crate::directory::settings::DirectorySettings;
 use crate::journal::settings::JournalSettings;
@@ -105,6 +105,7 @@ fn config(notes: &Notes, mut root: Section<'_, '_>, place: &Place<'_>) -> Config
         log: log(root.section("log")),
         quarantine: quarantine(root.section("quarantine")),
         admin: admin(root.section("admin")),
+        daemon: daemon(root.section("daemon")),
         state: state(root.section("state")),
         journal: journal(root.section("journal")),
     };
@@ -358,6 +359,13 @@ fn admin(mut section: Section<'_, '_>) -> Admin {
     set(&mut admin.users, section.texts("users", "names of users", value::name));
     section.finish();
     admin
+}
+
+fn daemon(mut section: Section<'_, '_>) -> Daemon {
+    let mut daemon = Daemon::default();
+    set(&mut daemon.sandbox, section.flag("sandbox"));
+    section.finish();
+    daemon
 }
 
 fn state(mut section: Section<'_, '_>) -> State {

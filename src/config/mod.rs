@@ -68,6 +68,8 @@ pub struct Config {
     pub quarantine: Quarantine,
     /// The operators' socket.
     pub admin: Admin,
+    /// The process.
+    pub daemon: Daemon,
     /// What outlives a restart.
     pub state: State,
     /// The memory that outlives a restart.
@@ -290,6 +292,19 @@ impl Default for Admin {
     }
 }
 
+/// The process itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// It gives up every right to write beyond its own folders, where the kernel has Landlock.
+    pub sandbox: bool,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self { sandbox: true }
+    }
+}
+
 /// What outlives a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -369,6 +384,7 @@ impl Config {
             ("admin.mode", admin.mode != new.admin.mode),
             ("admin.group", admin.group != new.admin.group),
             ("admin.users", admin.users != new.admin.users),
+            ("daemon.sandbox", self.daemon.sandbox != new.daemon.sandbox),
             ("state.directory", self.state.directory != new.state.directory),
             ("state.node", self.state.node != new.state.node),
             ("journal", self.journal != new.journal),

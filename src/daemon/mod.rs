@@ -14,6 +14,9 @@ mod keeper;
 pub mod listen;
 mod memory;
 mod metrics;
+mod pulse;
+mod rotation;
+pub mod sandbox;
 pub mod shared;
 pub mod site;
 mod storms;
@@ -29,7 +32,6 @@ use crate::clock::Clock;
 use crate::config::{Config, Report};
 use crate::directory::Directory;
 use crate::engine::Engine;
-use crate::quarantine::mark::Marker;
 use crate::storm::limits::RateError;
 use crate::time::Timestamp;
 use audit::Audit;
@@ -82,6 +84,9 @@ pub struct Daemon {
     audit: Audit,
     /// Metrics that were written a moment ago.
     pages: Mutex<metrics::Pages>,
+    /// The file of the keys as it was when they were read last.
+    ring: Mutex<rotation::Seen>,
+    sandbox: sandbox::Sandbox,
     /// Locked only by the supervisor, for as long as sources are read.
     directory: Mutex<Directory>,
 }
@@ -126,9 +131,9 @@ impl Daemon {
         let directory = Directory::load(config.directory.clone(), config.addresses.clone(), now);
         let snapshot = Arc::clone(directory.snapshot());
         site::report_sources(&snapshot);
-        let key = site::key(&config);
+        let keys = site::keys(&config);
         let engine = Engine::new(
-            site::engine_secret(&key),
+            site::engine_secret(&keys.first),
             site::capacity(&config),
             site::parts(&config, snapshot),
             site::policy(&config),
@@ -136,7 +141,7 @@ impl Daemon {
         )?;
         let observe_flag = site::observe_flag(&config);
         engine.set_observing(observe_flag.exists());
-        let marker = Marker::new(&key, &config.state.node);
+        let marker = keys.ring.marker(&config.state.node, now);
         // Everything that can be wrong with the configuration has been seen; from here on the other one waits.
         let mut taken = claim(&config, engine.key_check())?;
         // What was known comes first: nobody is judged, and nobody connects, before it is there.
@@ -157,6 +162,8 @@ impl Daemon {
             .map_err(|source| StartError::System { what: "cannot listen to the running becalm", source })?;
         let daemon = Self {
             keeper: Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone())),
+            ring: Mutex::new(rotation::look(&config.state)),
+            sandbox: sandbox::Sandbox::default(),
             audit: Audit::new(&config.state.directory),
             pages: Mutex::default(),
             shared,
@@ -170,6 +177,17 @@ impl Daemon {
             directory: Mutex::new(directory),
         };
         Ok((daemon, listeners))
+    }
+
+    /// What its process was confined to before it was started; for `becalm status`.
+    pub fn confined(mut self, sandbox: sandbox::Sandbox) -> Self {
+        self.sandbox = sandbox;
+        self
+    }
+
+    /// What its process is confined to.
+    pub fn sandbox(&self) -> sandbox::Sandbox {
+        self.sandbox
     }
 
     /// Where it listens.

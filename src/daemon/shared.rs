@@ -37,7 +37,7 @@ pub struct Shared {
     /// The time that is judged by.
     pub clock: Clock,
     /// Signs headers.
-    pub marker: Marker,
+    pub marker: ArcSwap<Marker>,
     /// What is on hold, as far as this process knows.
     pub ledger: Ledger,
     /// Storms, open and past.
@@ -77,7 +77,7 @@ impl Shared {
             engine,
             last_message: AtomicU64::new(clock.now().as_secs()),
             clock,
-            marker,
+            marker: ArcSwap::from_pointee(marker),
             ledger: Ledger::default(),
             storms: StormBook::new(PAST_STORMS),
             memory: Memory::default(),

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::drain::Drained;
 use super::listen::{self, ListenError, Listener};
+use super::pulse::Guard;
 use super::takeover::{self, Claim, Link, Message};
 use super::workers::Workers;
 use super::{Daemon, StartError, site};
@@ -59,6 +60,7 @@ impl Daemon {
             daemon.start_keeper()?;
             ready(&daemon);
             notify(sd_notify::NotifyState::Ready);
+            let guard = Guard::of(&workers);
             let after = loop {
                 let mut after = daemon.supervise(&mut signals, sockets.as_ref(), &mut claims).await;
                 if after.is_none() {
@@ -73,6 +75,7 @@ impl Daemon {
                     Drained::Over => break after,
                     Drained::Bereft => {
                         workers.extend(daemon.take_back(sockets.as_ref()).await?);
+                        guard.watch(&workers);
                         claims = daemon.open_takeover_socket();
                     }
                 }
@@ -175,6 +178,7 @@ impl Daemon {
         self.shared.publish(&events);
         self.shared.report_suppressed();
         self.look_at_flag();
+        self.look_at_keys();
     }
 
     /// The emergency switch.
@@ -369,7 +373,7 @@ impl Signals {
 }
 
 /// Tells systemd, if it listens. Whether it hears is its own affair.
-fn notify(state: sd_notify::NotifyState<'_>) {
+pub(super) fn notify(state: sd_notify::NotifyState<'_>) {
     let _ = sd_notify::notify(&[state]);
 }
 

@@ -29,6 +29,8 @@ const MAX_VALUE: usize = 1024;
 #[derive(Clone)]
 pub struct Marker {
     mac: Hmac<Sha256>,
+    /// Of earlier keys, whose marks are still good.
+    earlier: Vec<Hmac<Sha256>>,
     node: String,
 }
 
@@ -57,8 +59,13 @@ impl Marker {
     /// With the site's secret key and this node's name. Letters, digits, `.`, `_` and `-` of the name are
     /// kept.
     pub fn new(key: &[u8; 32], node: &str) -> Self {
-        let mac = Hmac::new_from_slice(key).expect("HMAC takes keys of any length");
-        Self { mac, node: plain(node) }
+        Self { mac: keyed(key), earlier: Vec::new(), node: plain(node) }
+    }
+
+    /// The same; marks that were made with `earlier` keys are good too.
+    pub fn knowing(mut self, earlier: &[[u8; 32]]) -> Self {
+        self.earlier = earlier.iter().map(keyed).collect();
+        self
     }
 
     /// The value of the header field.
@@ -80,16 +87,21 @@ impl Marker {
         format!("{text}; mac={code}")
     }
 
-    /// Reads a field value. None unless it was made with this key; the caller compares the queue id.
+    /// Reads a field value. None unless it was made with one of the keys; the caller compares the queue id.
     pub fn verify(&self, value: &str) -> Option<Mark> {
         let value: String =
             value.get(..value.len().min(MAX_VALUE))?.split_whitespace().collect::<Vec<_>>().join(" ");
         let (text, code) = value.rsplit_once("; mac=")?;
         let code = decode_hex(code)?;
-        let mut mac = self.mac.clone();
-        mac.update(text.as_bytes());
-        // Compares in constant time.
-        mac.verify_truncated_left(&code).ok()?;
+        let made_with = |mac: &Hmac<Sha256>| {
+            let mut mac = mac.clone();
+            mac.update(text.as_bytes());
+            // Compares in constant time.
+            mac.verify_truncated_left(&code).is_ok()
+        };
+        if !made_with(&self.mac) && !self.earlier.iter().any(made_with) {
+            return None;
+        }
         let field = |name: &str| {
             text.split("; ").find_map(|part| part.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
         };
@@ -115,6 +127,10 @@ impl Marker {
         let digits = code.iter().take(MAC_BYTES).flat_map(|byte| [byte >> 4, byte & 15]);
         digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
     }
+}
+
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
 }
 
 /// Only what can stand in a field without quoting; at most 128 characters.

@@ -21,6 +21,7 @@ mod quarantine;
 mod reload;
 mod sessions;
 mod storms;
+mod system;
 mod takeover;
 mod takeovers;
 mod transports;
