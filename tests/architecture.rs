@@ -33,6 +33,9 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "quarantine::helper",
             // `check` looks whether the helper answers.
             "quarantine::client",
+            // `key rotate` and `setup` write the file that daemon and helper read.
+            "quarantine::keyfile",
+            "quarantine::keys",
             // `demo` plays Postfix's part.
             "milter",
         ],
@@ -148,6 +151,7 @@ const PURE: &[&str] = &[
     "journal::record",
     "journal::settings",
     "journal::stamp",
+    "quarantine::keys",
     "quarantine::ledger",
     "quarantine::mark",
     "quarantine::pace",

@@ -81,6 +81,9 @@ pub struct Status {
     pub config: Option<String>,
     /// The last reload: `ok`, or why it changed nothing; none: there was none.
     pub reload: Option<String>,
+    /// Whether its process can write to its own folders alone: `full`, `partial`, or `none` and why.
+    #[serde(default)]
+    pub sandbox: String,
     /// Where it listens.
     pub listening: Vec<String>,
     /// Milter connections now.

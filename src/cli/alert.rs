@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::bail;
+use arc_swap::ArcSwap;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -57,7 +58,7 @@ fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
     let ways = chosen(&config, &args.way)?;
     let clock = Clock::system();
     let now = clock.now();
-    let marker = site::existing_key(&config).map(|key| site::marker(&config, &key));
+    let marker = site::existing_marker(&config, now).map(|marker| Arc::new(ArcSwap::from_pointee(marker)));
     if let Err(error) = &marker
         && ways.iter().any(|(_, way)| matches!(way.means, Means::Mail(_)))
     {

@@ -129,6 +129,7 @@ fn status_text(status: &Status) -> String {
     if let Some(reload) = &status.reload {
         lines.push(format!("last reload {reload}"));
     }
+    lines.push(format!("sandbox     {}", status.sandbox));
     lines.push(format!("listening   {}", status.listening.join(", ")));
     let (now, most) = (status.connections, status.max_connections);
     lines.push(format!("connections {now} of {most}"));

@@ -8,6 +8,8 @@ pub mod config;
 mod demo;
 mod figures;
 mod helper;
+mod key;
+mod manual;
 mod observe;
 mod probe;
 mod quarantine;
@@ -66,12 +68,18 @@ pub enum Command {
     Helper(helper::HelperArgs),
     /// Tries the ways that alerts go.
     Alert(alert::AlertArgs),
+    /// Makes another key for the marks of held mail.
+    Key(key::KeyArgs),
     /// Puts everything to observe at once, or back.
     Observe(observe::ObserveArgs),
     /// Checks becalm's configuration and Postfix's: what is wrong, where, and the remedy.
     Check(check::Args),
     /// Prints the configuration's documentation.
     Config(config::Args),
+    /// Writes the manual pages: becalm(1), one for each command, becalm.toml(5).
+    Man(manual::ManArgs),
+    /// Prints a script with which a shell completes becalm's commands and options.
+    Completions(manual::CompletionsArgs),
 }
 
 /// Parses the command line and runs the command. Exit codes: 0 fine, 1 something is wrong, 2 wrong usage.
@@ -94,6 +102,9 @@ pub fn main() -> ExitCode {
         Command::Observe(args) => observe::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Key(args) => key::run(&args),
+        Command::Man(args) => manual::man(&args),
+        Command::Completions(args) => manual::completions(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("becalm: {}", in_full(&error));

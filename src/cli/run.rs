@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_PATH, ListenAddress, LogFormat};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, sandbox};
 use crate::telemetry::log;
 
 /// Filters mail: serves Postfix's milter connections until SIGTERM.
@@ -26,6 +26,9 @@ pub struct RunArgs {
     takeover: bool,
 }
 
+/// The configuration has errors, as in sysexits.h: systemd need not try again (RestartPreventExitStatus).
+const EX_CONFIG: u8 = 78;
+
 /// Runs until told to stop.
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let path = args.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
@@ -33,7 +36,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(report) => {
             eprint!("{report}");
-            return Ok(ExitCode::FAILURE);
+            return Ok(ExitCode::from(EX_CONFIG));
         }
     };
     for line in remarks.to_string().lines() {
@@ -52,6 +55,8 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let enforces = config.enforces();
     let sockets = config.listen.sockets.clone();
     let file = (args.config.is_some() || path.exists()).then_some(path);
+    // Before there is another thread: what one gives up, those that it starts lack.
+    let sandbox = sandbox::confine(&config);
     let started = match args.takeover {
         true => Daemon::take_over(config, file, Clock::system()).context("becalm cannot start"),
         false => Daemon::start(config, file, Clock::system()).context(
@@ -59,12 +64,13 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         ),
     };
     let (daemon, listeners) = started?;
-    daemon.run(listeners, |daemon| {
+    daemon.confined(sandbox).run(listeners, |daemon| {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             listening = daemon.listening().join(" "),
             lists = daemon.shared.engine.world().snapshot.lists().len(),
             enforces,
+            sandbox = %daemon.sandbox(),
             "ready"
         );
         if let Some(line) = sockets.first().map(smtpd_milters) {

@@ -12,8 +12,8 @@ use super::reader::{Known, Notes, Section, wanted};
 use super::rules::{MODES, Place, classes, default_policy, lists};
 use super::value::{self, Problem, days, hours, minutes, seconds};
 use super::{
-    Admin, AdminHttp, Config, Exempt, Listen, ListenAddress, Log, LogFormat, Policies, Public, Quarantine,
-    State, Tables, UnknownLists, Watch,
+    Admin, AdminHttp, Config, Daemon, Exempt, Listen, ListenAddress, Log, LogFormat, Policies, Public,
+    Quarantine, State, Tables, UnknownLists, Watch,
 };
 use crate::directory::settings::DirectorySettings;
 use crate::journal::settings::JournalSettings;
@@ -107,6 +107,7 @@ fn config(notes: &Notes, mut root: Section<'_, '_>, place: &Place<'_>) -> Config
         quarantine: quarantine(root.section("quarantine")),
         admin: admin(notes, root.section("admin")),
         public: public(root.section("public")),
+        daemon: daemon(root.section("daemon")),
         state: state(root.section("state")),
         journal: journal(root.section("journal")),
         alerts: alerts::alerts(root.section("alerts")),
@@ -398,6 +399,13 @@ fn admin_http(mut section: Section<'_, '_>) -> AdminHttp {
     }
     section.finish();
     http
+}
+
+fn daemon(mut section: Section<'_, '_>) -> Daemon {
+    let mut daemon = Daemon::default();
+    set(&mut daemon.sandbox, section.flag("sandbox"));
+    section.finish();
+    daemon
 }
 
 fn state(mut section: Section<'_, '_>) -> State {

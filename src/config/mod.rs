@@ -74,6 +74,8 @@ pub struct Config {
     pub admin: Admin,
     /// The status for everyone.
     pub public: Public,
+    /// The process.
+    pub daemon: Daemon,
     /// What outlives a restart.
     pub state: State,
     /// The memory that outlives a restart.
@@ -298,6 +300,19 @@ impl Default for Public {
     }
 }
 
+/// The process itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// It gives up every right to write beyond its own folders, where the kernel has Landlock.
+    pub sandbox: bool,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self { sandbox: true }
+    }
+}
+
 /// What outlives a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -379,6 +394,7 @@ impl Config {
             ("admin.users", admin.users != new.admin.users),
             ("admin.http.listen", admin.http.listen != new.admin.http.listen),
             ("admin.http.max_streams", admin.http.max_streams != new.admin.http.max_streams),
+            ("daemon.sandbox", self.daemon.sandbox != new.daemon.sandbox),
             ("state.directory", self.state.directory != new.state.directory),
             ("state.node", self.state.node != new.state.node),
             ("journal", self.journal != new.journal),

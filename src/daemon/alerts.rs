@@ -117,7 +117,7 @@ struct Saved {
 impl Alerts {
     pub(super) fn new(shared: Arc<Shared>, keeper: Arc<Keeper>, config: &Config, key: &[u8; 32]) -> Self {
         let node = config.state.node.as_str();
-        let stationery = Stationery { node: node.to_owned(), marker: Some(shared.marker.clone()) };
+        let stationery = Stationery { node: node.to_owned(), marker: Some(Arc::clone(&shared.marker)) };
         let inner = Inner {
             watch: Watch::new(node),
             notices: Notices::default(),

@@ -229,6 +229,7 @@ impl Daemon {
             refusing: shared.is_refusing(),
             config: self.config_path.as_ref().map(|path| path.display().to_string()),
             reload: standing.reload.clone(),
+            sandbox: self.sandbox.to_string(),
             listening: self.listening.clone(),
             connections: shared.sessions(),
             max_connections: shared.max_connections(),

@@ -241,7 +241,7 @@ impl Handler {
                 until: decision.reason.until(),
                 list: list.map(|list| list.key),
             };
-            changes.add_header(mark::HEADER.as_bytes(), self.shared.marker.value(&mark).as_bytes());
+            changes.add_header(mark::HEADER.as_bytes(), self.shared.marker.load().value(&mark).as_bytes());
         }
         match &decision.action {
             Action::Accept => Some(FinalReply::Accept),
@@ -301,7 +301,8 @@ impl Handler {
                 (false, true) => "observe (everything is)",
                 (false, false) => mode_name(list.policy.mode),
             };
-            let (node, address, members) = (self.shared.marker.node(), &list.address, list.members);
+            let marker = self.shared.marker.load();
+            let (node, address, members) = (marker.node(), &list.address, list.members);
             format!("node={node}; list={address}; members={members}; mode={mode}")
         });
         info!(list = probe.list(), known = known.is_some(), "a probe came by");

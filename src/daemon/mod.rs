@@ -19,6 +19,9 @@ mod metrics;
 mod own_mail;
 mod probe;
 mod public;
+mod pulse;
+mod rotation;
+pub mod sandbox;
 pub mod shared;
 pub mod site;
 mod storms;
@@ -102,6 +105,9 @@ pub struct Daemon {
     gate: Arc<Gate>,
     /// Workers serve, or have served.
     serving: AtomicBool,
+    /// The file of the keys as it was when they were read last.
+    ring: Mutex<rotation::Seen>,
+    sandbox: sandbox::Sandbox,
     /// Locked only by the supervisor, for as long as sources are read.
     directory: Mutex<Directory>,
 }
@@ -146,9 +152,9 @@ impl Daemon {
         let directory = Directory::load(config.directory.clone(), config.addresses.clone(), now);
         let snapshot = Arc::clone(directory.snapshot());
         site::report_sources(&snapshot);
-        let key = site::key(&config);
+        let keys = site::keys(&config);
         let engine = Engine::new(
-            site::engine_secret(&key),
+            site::engine_secret(&keys.first),
             site::capacity(&config),
             site::parts(&config, snapshot),
             site::policy(&config),
@@ -156,7 +162,7 @@ impl Daemon {
         )?;
         let observe_flag = site::observe_flag(&config);
         engine.set_observing(observe_flag.exists());
-        let marker = site::marker(&config, &key);
+        let marker = keys.ring.marker(&config.state.node, now);
         // Everything that can be wrong with the configuration has been seen; from here on the other one waits.
         let mut taken = claim(&config, engine.key_check())?;
         // What was known comes first: nobody is judged, and nobody connects, before it is there.
@@ -177,8 +183,10 @@ impl Daemon {
             .map_err(|source| StartError::System { what: "cannot listen to the running becalm", source })?;
         let keeper = Arc::new(Keeper::new(Arc::clone(&shared), config.quarantine.clone()));
         let daemon = Self {
-            alerts: Arc::new(Alerts::new(Arc::clone(&shared), Arc::clone(&keeper), &config, &key)),
+            alerts: Arc::new(Alerts::new(Arc::clone(&shared), Arc::clone(&keeper), &config, &keys.first)),
             keeper,
+            ring: Mutex::new(rotation::look(&config.state)),
+            sandbox: sandbox::Sandbox::default(),
             audit: Audit::new(&config.state.directory),
             public: Public::new(&config.public),
             pages: Mutex::default(),
@@ -197,6 +205,17 @@ impl Daemon {
             directory: Mutex::new(directory),
         };
         Ok((daemon, listeners))
+    }
+
+    /// What its process was confined to before it was started; for `becalm status`.
+    pub fn confined(mut self, sandbox: sandbox::Sandbox) -> Self {
+        self.sandbox = sandbox;
+        self
+    }
+
+    /// What its process is confined to.
+    pub fn sandbox(&self) -> sandbox::Sandbox {
+        self.sandbox
     }
 
     /// Where it listens.

@@ -27,7 +27,9 @@ impl Default for OwnMail {
 impl Shared {
     /// Did this becalm, or another with its key, write this message, for this recipient, a moment ago?
     pub fn is_own_mail(&self, tx: &Transaction, now: Timestamp) -> bool {
-        let Some(mark) = tx.own_mark().and_then(|value| self.marker.verify_own(value)) else { return false };
+        let Some(mark) = tx.own_mark().and_then(|value| self.marker.load().verify_own(value)) else {
+            return false;
+        };
         let fresh = now.since(mark.at) <= FRESH && mark.at.since(now) <= FRESH;
         let same =
             tx.message_id() == Some(mark.message_id.as_bytes()) && self.engine.is_for(tx, &mark.to, now);

@@ -41,7 +41,7 @@ pub struct Shared {
     /// The time that is judged by.
     pub clock: Clock,
     /// Signs headers.
-    pub marker: Marker,
+    pub marker: Arc<ArcSwap<Marker>>,
     /// What is on hold, as far as this process knows.
     pub ledger: Ledger,
     /// Replies that passed a short while ago.
@@ -89,7 +89,7 @@ impl Shared {
             engine,
             last_message: AtomicU64::new(clock.now().as_secs()),
             clock,
-            marker,
+            marker: Arc::new(ArcSwap::from_pointee(marker)),
             ledger: Ledger::default(),
             passed: Passed::default(),
             storms: StormBook::new(PAST_STORMS),

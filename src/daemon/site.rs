@@ -1,8 +1,6 @@
 //! From the configuration to what the engine takes: the only place that knows both.
 
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -10,15 +8,15 @@ use sha2::Sha256;
 use tracing::warn;
 
 use super::connection::Patience;
-use crate::config::Config;
+use crate::config::{Config, State};
 use crate::directory::snapshot::{List, Snapshot};
 use crate::engine::{Capacity, Exempt, Parts, Watch};
 use crate::mail::AddressBuf;
+use crate::quarantine::keyfile::{self, KEY_FILE};
+use crate::quarantine::keys::{Key, Keyring};
 use crate::quarantine::mark::Marker;
 use crate::storm::policy::Policy;
-
-/// File in the state directory that holds the key of the header's code.
-const KEY_FILE: &str = "key";
+use crate::time::Timestamp;
 
 /// File in the state directory that puts everything to observe for as long as it is there.
 const OBSERVE_FILE: &str = "observe-only";
@@ -80,19 +78,46 @@ pub fn observe_flag(config: &Config) -> PathBuf {
     config.state.directory.join(OBSERVE_FILE)
 }
 
-/// The site's key: read from the state directory, or made there. Where neither is possible, a key that lasts
+/// The site's keys.
+pub struct Keys {
+    /// The first one, from which the engine's hashes come.
+    pub first: Key,
+    /// Those of the marks.
+    pub ring: Keyring,
+}
+
+/// Where the site's first key is.
+pub fn key_path(state: &State) -> PathBuf {
+    state.directory.join(KEY_FILE)
+}
+
+/// The site's keys: read from the state directory, or made there. Where neither is possible, a key that lasts
 /// as long as the process; its marks cannot be checked after a restart, and the log says so.
-pub fn key(config: &Config) -> [u8; 32] {
-    let path = config.state.directory.join(KEY_FILE);
-    match read_key(&path).or_else(|_| make_key(&path)) {
-        Ok(key) => key,
+pub fn keys(config: &Config) -> Keys {
+    let path = key_path(&config.state);
+    let first = keyfile::read_key(&path).or_else(|_| {
+        let made = random();
+        match keyfile::make_key(&path, &made)? {
+            true => Ok(made),
+            false => keyfile::read_key(&path),
+        }
+    });
+    match first {
+        Ok(first) => {
+            let ring = keyfile::read_ring(&path).unwrap_or_else(|error| {
+                warn!(%error, "the keys after the first cannot be read: held mail is marked with the first");
+                Keyring::first(first)
+            });
+            Keys { first, ring }
+        }
         Err(error) => {
             warn!(
                 path = %path.display(), %error,
                 "no key for the header of held mail and for the journal: one is made up until the next restart; \
                  create the directory and let becalm write there"
             );
-            random()
+            let first = random();
+            Keys { first, ring: Keyring::first(first) }
         }
     }
 }
@@ -118,47 +143,23 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Signs headers for this node.
-pub fn marker(config: &Config, key: &[u8; 32]) -> Marker {
-    Marker::new(key, &config.state.node)
-}
-
-/// The site's key where there is one that can be read; none is made.
+/// Signs headers as the daemon does, where the site has keys that can be read; none are made.
 ///
 /// # Errors
-/// As reading the file has them.
-pub fn existing_key(config: &Config) -> std::io::Result<[u8; 32]> {
-    read_key(&config.state.directory.join(KEY_FILE))
-}
-
-fn read_key(path: &Path) -> std::io::Result<[u8; 32]> {
-    let mut key = [0; 32];
-    let mut file = std::fs::File::open(path)?;
-    file.read_exact(&mut key)?;
-    Ok(key)
-}
-
-/// Written whole under another name first: a key that was cut short would be a key nobody knows.
-fn make_key(path: &Path) -> std::io::Result<[u8; 32]> {
-    if path.exists() {
-        return Err(std::io::Error::other("the key file is there but cannot be read"));
-    }
-    let key = random();
-    let draft = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    file.write_all(&key)?;
-    file.sync_all()?;
-    // Another becalm may have made one meanwhile: a link never replaces it.
-    let linked = std::fs::hard_link(&draft, path);
-    std::fs::remove_file(&draft)?;
-    linked?;
-    Ok(key)
+/// As reading the files has them.
+pub fn existing_marker(config: &Config, now: Timestamp) -> std::io::Result<Marker> {
+    Ok(keyfile::read_ring(&key_path(&config.state))?.marker(&config.state.node, now))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    fn key(config: &Config) -> Key {
+        keys(config).first
+    }
 
     fn config(directory: &Path) -> Config {
         let mut config = Config::default();

@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 
 use super::drain::Drained;
 use super::listen::{self, ListenError, Listener};
+use super::pulse::Guard;
 use super::takeover::{self, Claim, Link, Message};
 use super::workers::Workers;
 use super::{Daemon, StartError, site};
@@ -60,6 +61,7 @@ impl Daemon {
             daemon.serving.store(true, Ordering::Release);
             ready(&daemon);
             notify(sd_notify::NotifyState::Ready);
+            let guard = Guard::of(&workers);
             let after = loop {
                 let mut after = daemon.supervise(&mut signals, sockets.as_ref(), &mut claims).await;
                 if after.is_none() {
@@ -79,6 +81,7 @@ impl Daemon {
                     Drained::Over => break after,
                     Drained::Bereft => {
                         workers.extend(daemon.take_back(sockets.as_ref()).await?);
+                        guard.watch(&workers);
                         admin = Some(daemon.open_admin(true)?);
                         claims = daemon.open_takeover_socket();
                     }
@@ -182,6 +185,7 @@ impl Daemon {
         self.shared.report_suppressed();
         self.sample_minute();
         self.look_at_flag();
+        self.look_at_keys();
     }
 
     /// The emergency switch.
@@ -357,7 +361,7 @@ impl Signals {
 }
 
 /// Tells systemd, if it listens. Whether it hears is its own affair.
-fn notify(state: sd_notify::NotifyState<'_>) {
+pub(super) fn notify(state: sd_notify::NotifyState<'_>) {
     let _ = sd_notify::notify(&[state]);
 }
 

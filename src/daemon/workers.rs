@@ -9,12 +9,14 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::listen::{self, Listener};
+use super::pulse::Pulse;
 use super::shared::Shared;
 
 /// The running threads.
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
     accepting: watch::Sender<bool>,
+    pulses: Vec<Pulse>,
 }
 
 impl Workers {
@@ -26,16 +28,31 @@ impl Workers {
         };
         let accepting = watch::Sender::new(true);
         let mut threads = Vec::with_capacity(count);
+        let mut pulses = Vec::with_capacity(count);
         for number in 0..count {
             let listeners = listeners.iter().map(Listener::try_clone).collect::<io::Result<Vec<_>>>()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (shared, accepting) = (Arc::clone(shared), accepting.subscribe());
-            let thread = std::thread::Builder::new()
-                .name(format!("becalm-{number}"))
-                .spawn(move || runtime.block_on(work(listeners, shared, accepting)))?;
+            let pulse = Pulse::default();
+            pulses.push(pulse.clone());
+            let thread = std::thread::Builder::new().name(format!("becalm-{number}")).spawn(move || {
+                runtime.block_on(async {
+                    let beating = tokio::spawn(pulse.clone().beat());
+                    work(listeners, shared, accepting).await;
+                    beating.abort();
+                });
+                // No task runs any more that could count on.
+                drop(runtime);
+                pulse.end();
+            })?;
             threads.push(thread);
         }
-        Ok(Self { threads, accepting })
+        Ok(Self { threads, accepting, pulses })
+    }
+
+    /// Each beats for as long as its thread makes progress.
+    pub fn pulses(&self) -> &[Pulse] {
+        &self.pulses
     }
 
     /// Takes no more connections.

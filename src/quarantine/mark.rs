@@ -43,6 +43,8 @@ pub const MAX_OWN_VALUE: usize = 1280;
 #[derive(Clone)]
 pub struct Marker {
     mac: Hmac<Sha256>,
+    /// Of earlier keys, whose marks are still good.
+    earlier: Vec<Hmac<Sha256>>,
     node: String,
 }
 
@@ -84,8 +86,13 @@ impl Marker {
     /// With the site's secret key and this node's name. Letters, digits, `.`, `_` and `-` of the name are
     /// kept.
     pub fn new(key: &[u8; 32], node: &str) -> Self {
-        let mac = Hmac::new_from_slice(key).expect("HMAC takes keys of any length");
-        Self { mac, node: plain(node) }
+        Self { mac: keyed(key), earlier: Vec::new(), node: plain(node) }
+    }
+
+    /// The same; marks that were made with `earlier` keys are good too.
+    pub fn knowing(mut self, earlier: &[[u8; 32]]) -> Self {
+        self.earlier = earlier.iter().map(keyed).collect();
+        self
     }
 
     /// The node's name, as it stands in marks.
@@ -112,7 +119,7 @@ impl Marker {
         format!("{text}; mac={code}")
     }
 
-    /// Reads a field value. None unless it was made with this key; the caller compares the queue id.
+    /// Reads a field value. None unless it was made with one of the keys; the caller compares the queue id.
     pub fn verify(&self, value: &str) -> Option<Mark> {
         let value: String =
             value.get(..value.len().min(MAX_VALUE))?.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -170,11 +177,13 @@ impl Marker {
     fn genuine<'v>(&self, value: &'v str) -> Option<&'v str> {
         let (text, code) = value.rsplit_once("; mac=")?;
         let code = decode_hex(code)?;
-        let mut mac = self.mac.clone();
-        mac.update(text.as_bytes());
-        // Compares in constant time.
-        mac.verify_truncated_left(&code).ok()?;
-        Some(text)
+        let made_with = |mac: &Hmac<Sha256>| {
+            let mut mac = mac.clone();
+            mac.update(text.as_bytes());
+            // Compares in constant time.
+            mac.verify_truncated_left(&code).is_ok()
+        };
+        (made_with(&self.mac) || self.earlier.iter().any(made_with)).then_some(text)
     }
 
     fn code(&self, text: &str) -> String {
@@ -199,6 +208,10 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
         text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
     let digits = digits.filter(|digits| digits.len().is_multiple_of(2))?;
     Some(digits.chunks_exact(2).filter_map(|pair| Some(pair.first()? << 4 | pair.get(1)?)).collect())
+}
+
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
 }
 
 /// Only what can stand in a field without quoting; at most 128 characters.

@@ -3,6 +3,8 @@
 
 pub mod client;
 pub mod helper;
+pub mod keyfile;
+pub mod keys;
 pub mod ledger;
 pub mod mark;
 pub mod pace;

@@ -31,6 +31,7 @@ mod quarantine;
 mod reload;
 mod sessions;
 mod storms;
+mod system;
 mod takeover;
 mod takeovers;
 mod top;

@@ -9,6 +9,8 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use super::Alert;
 use super::letter::{self, LetterError};
 use super::notice::Notice;
@@ -70,8 +72,8 @@ impl Failure {
 pub struct Stationery {
     /// This node's name.
     pub node: String,
-    /// Marks becalm's own mail; none: there is no key, and mail goes without.
-    pub marker: Option<Marker>,
+    /// Marks becalm's own mail, with the key of the moment; none: there is no key, and mail goes without.
+    pub marker: Option<Arc<ArcSwap<Marker>>>,
 }
 
 /// The parcels of an alert: one for each recipient of a mail.
@@ -110,7 +112,8 @@ fn write(
     stationery: &Stationery,
     now: Timestamp,
 ) -> Result<letter::Letter, LetterError> {
-    let marker = stationery.marker.as_ref();
+    let marker = stationery.marker.as_ref().map(|marker| marker.load_full());
+    let marker = marker.as_deref();
     match content {
         Content::Alert(alert) => letter::alert(alert, &settings.from, to.unwrap_or_default(), marker, now),
         Content::Notice(notice, id) => {

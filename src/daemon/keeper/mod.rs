@@ -255,7 +255,7 @@ impl Keeper {
     }
 
     fn in_queue(&self, mail: HeldMail, now: Timestamp) -> Option<InQueue> {
-        let mark = self.shared.marker.verify(&mail.mark)?;
+        let mark = self.shared.marker.load().verify(&mail.mark)?;
         let engine = &self.shared.engine;
         let world = engine.world();
         // The first marks did not say which list it was.

@@ -25,6 +25,7 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{debug, info, warn};
 
+use super::keyfile;
 use super::mark::{self, Mark, Marker};
 use super::protocol::{HeldMail, Hello, MAX_REQUEST, Reason, Recipients, Refusal, Reply, Request, VERSION};
 use super::queue_file::QueueFile;
@@ -409,11 +410,12 @@ impl Site {
         Arc::clone(&known.1)
     }
 
-    /// With the key as it is now: the daemon may have made it after the helper was started.
+    /// With the keys as they are now: the daemon may have made the first after the helper was started, and an
+    /// operator another.
     fn marker(&self) -> Result<Marker, Refusal> {
-        match queue::read_key(&self.key) {
+        match keyfile::read_ring(&self.key) {
             // The name of the node is for marks that are made.
-            Ok(key) => Ok(Marker::new(&key, "")),
+            Ok(ring) => Ok(ring.marker("", self.clock.now())),
             Err(error) => {
                 let message = format!("cannot read the key {}: {error}", self.key.display());
                 Err(refusal(Reason::NoKey, message))

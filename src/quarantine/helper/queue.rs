@@ -1,7 +1,7 @@
 //! Postfix's queue directory, as root sees it. Its files are Postfix's: nothing is followed, nothing is waited for.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -120,18 +120,6 @@ impl ReadAt for Message {
             }
         }
     }
-}
-
-/// The site's key. The daemon may write to its directory: what is there may be anything.
-pub(super) fn read_key(path: &Path) -> io::Result<[u8; 32]> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no plain file"));
-    }
-    let mut key = [0; 32];
-    file.read_exact(&mut key)?;
-    Ok(key)
 }
 
 #[cfg(test)]
