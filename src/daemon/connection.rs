@@ -230,7 +230,7 @@ impl Handler {
                 until: decision.reason.until(),
                 list: list.map(|list| list.key),
             };
-            changes.add_header(mark::HEADER.as_bytes(), self.shared.marker.value(&mark).as_bytes());
+            changes.prepend_header(mark::HEADER.as_bytes(), self.shared.marker.value(&mark).as_bytes());
         }
         match &decision.action {
             Action::Accept => Some(FinalReply::Accept),
