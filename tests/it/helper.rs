@@ -16,6 +16,7 @@ use crate::harness::{
     Becalm, Helper, Letter, Mailbox, PATIENCE, Site, TOUCHY, open_folder, person, queued, start_storm,
     wait_until,
 };
+use crate::hostile::as_user;
 
 const ALL: &str = "all@example.org";
 /// In one test, mail to this address is put on hold by Postfix itself.
@@ -121,7 +122,9 @@ fn mail_on_its_way_can_be_held() {
     // It comes back as a new message: the queue manager may still remember the old one.
     assert_eq!(client.act(&Request::Release(id(&accepted))).unwrap().said, ["requeued"]);
     site.postfix.wait_for_log(&format!("orig_id={accepted}"), PATIENCE).unwrap();
-    assert_eq!(site.fates().held.into_iter().collect::<Vec<_>>(), [stopped]);
+    let on_hold: Vec<String> =
+        site.postfix.hold_queue().unwrap().into_iter().map(|message| message.queue_id).collect();
+    assert_eq!(on_hold, [stopped]);
 }
 
 /// The mark comes before everything: it is found in a header that is longer than anybody reads, and what comes in
@@ -269,18 +272,6 @@ fn hostile_requests_are_refused_with_a_reason() {
     for id in [&plain, &made_up, &copied, &ids[0], &ids[1]] {
         assert!(fates.held.contains(id));
     }
-}
-
-/// Runs something in a thread that belongs to another user.
-fn as_user<T: Send>(user: u32, run: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            let user = rustix::process::Uid::from_raw(user);
-            rustix::thread::set_thread_res_uid(user, user, user).expect("root may");
-            run()
-        });
-        thread.join().expect("it does not panic")
-    })
 }
 
 #[test]
