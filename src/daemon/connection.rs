@@ -399,6 +399,7 @@ impl Filter for Handler {
         match self.carry_out(&decision, &queue_id, now, changes) {
             Some(reply) => {
                 self.offer_notice(&decision, now);
+                self.know_suspect(&decision);
                 self.remember_passed(&decision, places, &queue_id, now);
                 self.report(decision, queue_id, now);
                 reply

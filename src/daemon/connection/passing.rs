@@ -58,4 +58,17 @@ impl Handler {
             at: now,
         });
     }
+
+    /// Where suspicions are let pass, their mail reaches the list at once: its author is somebody who writes to it, as
+    /// he is when a suspicion that was held is released.
+    pub(super) fn know_suspect(&self, decision: &Decision) {
+        let passes = decision.action == Action::Accept && decision.enforced;
+        if passes
+            && matches!(decision.reason, Reason::Suspicion { .. })
+            && !self.shared.engine.is_observing()
+            && let (Some(list), Some(author)) = (&decision.list, &decision.author)
+        {
+            self.shared.make_known(list, author);
+        }
+    }
 }
