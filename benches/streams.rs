@@ -225,7 +225,7 @@ impl Audience {
                 // The kernel's queue of connections that wait is short.
                 tokio::time::sleep(Duration::from_millis(number as u64 / 8)).await;
                 // Where all come at once, some are told to come again.
-                while follow(&socket, &heard, &open).await.is_ok_and(|begun| !begun) {
+                while !follow(&socket, &heard, &open).await {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             });
@@ -261,12 +261,13 @@ impl Audience {
 }
 
 /// Whether it had begun when it ended.
-async fn follow(socket: &Path, heard: &AtomicU64, open: &AtomicUsize) -> io::Result<bool> {
-    let Ok(mut stream) = UnixStream::connect(socket).await else { return Ok(false) };
+async fn follow(socket: &Path, heard: &AtomicU64, open: &AtomicUsize) -> bool {
+    let Ok(mut stream) = UnixStream::connect(socket).await else { return false };
+    // One that is turned away may find the connection closed before it has asked.
+    let _ = stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     let mut begun = false;
-    stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
     let mut lines = BufReader::new(stream).lines();
-    while let Some(line) = lines.next_line().await? {
+    while let Ok(Some(line)) = lines.next_line().await {
         if line.starts_with("retry:") {
             begun = true;
             open.fetch_add(1, Ordering::Relaxed);
@@ -274,7 +275,7 @@ async fn follow(socket: &Path, heard: &AtomicU64, open: &AtomicUsize) -> io::Res
             heard.fetch_add(1, Ordering::Relaxed);
         }
     }
-    Ok(begun)
+    begun
 }
 
 /// Bytes of an answer that is fine.

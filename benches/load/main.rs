@@ -66,7 +66,9 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     let done = match (&options.serve, &options.runtime, &options.socket) {
-        (Some(bare), Some(runtime), Some(socket)) => bare::serve(*bare, *runtime, socket),
+        (Some(bare), Some(runtime), Some(socket)) => {
+            bare::serve(*bare, *runtime, socket).map(|never| match never {})
+        }
         _ if options.bench => measure(&options),
         _ => {
             println!("nothing is measured without --bench: use cargo bench --bench load");

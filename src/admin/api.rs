@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::requests::{
     Act, Decision, EndStorm, Ids, MAX_ACTS, Nothing, Observe, ProbeTicket, PublicQuery, Request, Selection,
-    StartProbe, StartStorm, WhichAudit,
+    StartProbe, StartStorm, WhichAudit, WhichTimeline,
 };
 pub use self::service::{
     Alive, AuditLog, ErrorInfo, Failure, Missed, Observing, Pulse, Readiness, RouteInfo, Routes,

@@ -27,8 +27,11 @@ pub trait Backend: Send + Sync + 'static {
     /// What is near a storm, and none?
     fn near(&self) -> Nears;
 
-    /// What were the last hours like?
-    fn timeline(&self) -> Timeline;
+    /// What were the last so many minutes like? None: all that are kept.
+    ///
+    /// # Errors
+    /// More minutes than are kept, or none.
+    fn timeline(&self, minutes: Option<usize>) -> Result<Timeline, Refusal>;
 
     /// Which messages are held?
     ///

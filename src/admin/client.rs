@@ -15,7 +15,8 @@ use tokio::net::UnixStream;
 use crate::public::Format;
 
 use super::api::{
-    Act, Decision, Failure, HeldInfo, Ids, ProbeTicket, Quarantine, Reply, Request, Selection, StartProbe,
+    Act, Decision, Failure, HeldInfo, Ids, Nears, ProbeTicket, Quarantine, Reply, Request, Selection,
+    StartProbe,
 };
 
 /// A reply to `lists` of a very large site has some megabytes; more than this is no reply of becalm's.
@@ -115,6 +116,14 @@ pub fn held(socket: &Path, select: Selection) -> Result<Vec<HeldInfo>, AskError>
         }
     }
     Ok(found)
+}
+
+/// What is near a storm, and none.
+///
+/// # Errors
+/// See [`AskError`].
+pub fn near(socket: &Path) -> Result<Nears, AskError> {
+    get(socket, "/api/v1/near")
 }
 
 /// A token for a probe of a list.

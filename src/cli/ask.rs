@@ -6,7 +6,11 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+use super::figures::grouped;
 use super::quarantine::{bytes, span};
 use crate::admin::api::{Journal, Lists, QuarantineState, Reply, Request, Status, Storms};
 use crate::admin::client;
@@ -49,8 +53,11 @@ impl AskArgs {
 /// Asks, and prints the answer.
 pub fn run(args: &AskArgs, request: &Request) -> anyhow::Result<ExitCode> {
     let reply = args.ask(request)?;
-    let text = match &reply {
-        _ if args.json => serde_json::to_string_pretty(&reply)? + "\n",
+    if args.json {
+        super::print(&(serde_json::to_string_pretty(&reply)? + "\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = match &printable(reply)? {
         Reply::Status(status) => status_text(status),
         Reply::Lists(lists) => lists_text(lists),
         Reply::Storms(storms) => storms_text(storms),
@@ -60,6 +67,33 @@ pub fn run(args: &AskArgs, request: &Request) -> anyhow::Result<ExitCode> {
     };
     super::print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The same with every text in it as a terminal may have it: names of lists, authors and errors are others' words. JSON
+/// is printed as it is, for programs.
+pub(super) fn printable<T: Serialize + DeserializeOwned>(said: T) -> anyhow::Result<T> {
+    let mut value = serde_json::to_value(said)?;
+    make_plain(&mut value);
+    Ok(serde_json::from_value(value)?)
+}
+
+fn make_plain(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = super::plain(text),
+        Value::Array(values) => values.iter_mut().for_each(make_plain),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    // What is wrong with a configuration has several lines, and they are becalm's own.
+                    Value::String(text) if name == "reload" => {
+                        *text = text.split('\n').map(super::plain).collect::<Vec<_>>().join("\n");
+                    }
+                    value => make_plain(value),
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// The configuration for a command that is given `-c FILE` or nothing. One with mistakes will do where it still
@@ -110,7 +144,10 @@ fn status_text(status: &Status) -> String {
     });
     lines.push(format!(
         "copies      {} passed ({} of them would have been stopped), {} prevented ({} of them released later)",
-        c.copies_passed, c.copies_observed, c.copies_prevented, c.copies_released
+        grouped(c.copies_passed),
+        grouped(c.copies_observed),
+        grouped(c.copies_prevented),
+        grouped(c.copies_released)
     ));
     lines.push(format!(
         "messages    {} ({} watched: {} passed, {} observed, {} held, {} rejected, {} deferred, {} discarded, {} stripped)",
@@ -358,5 +395,69 @@ pub(super) fn table(header: &[&str]) -> Table {
 pub(super) fn align_right(table: &mut Table, column: usize) {
     if let Some(column) = table.column_mut(column) {
         column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::api::{HeldInfo, ListInfo, OpenList};
+
+    const EVIL: &str = "a\u{1b}]0;x\u{7}\u{202e}\nb@example.org";
+
+    fn held() -> HeldInfo {
+        HeldInfo {
+            queue_id: "4fV1sQ2C8szl".to_owned(),
+            list: Some(EVIL.to_owned()),
+            author: Some(EVIL.to_owned()),
+            reason: "suspicion".to_owned(),
+            storm: None,
+            copies: 9,
+            size: None,
+            since: "2016-11-14T10:10:00Z".to_owned(),
+            until: None,
+            held: true,
+            trouble: None,
+        }
+    }
+
+    #[test]
+    fn nothing_that_others_wrote_commands_the_terminal() {
+        let list = ListInfo {
+            address: EVIL.to_owned(),
+            members: 1,
+            class: Some(EVIL.to_owned()),
+            mode: "hold".to_owned(),
+            never_hold: false,
+            origin: EVIL.to_owned(),
+            phase: "calm".to_owned(),
+            note: None,
+        };
+        let open = OpenList {
+            list: EVIL.to_owned(),
+            members: 1,
+            phase: "storm".to_owned(),
+            storm: None,
+            time: "2016-11-14T10:04:00Z".to_owned(),
+            closed_until: None,
+            last_attempt: "2016-11-14T10:14:00Z".to_owned(),
+            held: 1,
+            copies_held: 1,
+            delivered: 1,
+            copies_delivered: 1,
+            mode: "hold".to_owned(),
+        };
+        let storms = Storms { open: vec![open], storms: Vec::new(), suspicions: vec![held()] };
+        for text in [
+            lists_text(&printable(Lists { lists: vec![list] }).unwrap()),
+            storms_text(&printable(storms).unwrap()),
+        ] {
+            assert!(text.contains("a?]0;x???b@example.org"), "{text:?}");
+            assert!(!text.contains(|c: char| c != '\n' && (c.is_control() || c == '\u{202e}')), "{text:?}");
+        }
+        let mut value = serde_json::json!({ "reload": "line 1\n  line\u{1b} 2", "source": EVIL });
+        make_plain(&mut value);
+        let plain = serde_json::json!({ "reload": "line 1\n  line? 2", "source": "a?]0;x???b@example.org" });
+        assert_eq!(value, plain);
     }
 }

@@ -38,7 +38,7 @@ pub fn run(args: &ObserveArgs) -> anyhow::Result<ExitCode> {
     let on = args.switch == Switch::On;
     let when = match client::ask(&config.admin.socket, &Request::Observe(Observe { on })) {
         Ok(Reply::Observing(done)) => {
-            done.notes.iter().for_each(|note| eprintln!("becalm: {note}"));
+            done.notes.iter().for_each(|note| eprintln!("becalm: {}", super::plain(note)));
             "from now on".to_owned()
         }
         Ok(_) => bail!("becalm gave another answer than was asked for"),

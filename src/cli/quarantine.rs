@@ -12,7 +12,8 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::ask::{align_right, load_config, table};
+use super::ask::{align_right, load_config, printable, table};
+use super::plain;
 use crate::admin::api::{Act, Failed, HeldInfo, MAX_ACTS, Reply, Request, Selection};
 use crate::admin::client;
 use crate::config::{parse_duration, show_duration};
@@ -108,22 +109,23 @@ fn list(which: &Which) -> anyhow::Result<ExitCode> {
         super::print("nothing is held\n")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let copies = messages.iter().fold(0_u64, |sum, item| sum.saturating_add(item.copies));
+    let (number, copies) =
+        (messages.len(), messages.iter().fold(0_u64, |sum, item| sum.saturating_add(item.copies)));
     let mut table = table(&["queue id", "held since", "reason", "copies", "author", "list", "storm", "goes"]);
-    for item in &messages {
+    for item in &printable(messages)? {
         table.add_row([
             &item.queue_id,
             &item.since,
             &item.reason,
             &item.copies.to_string(),
-            &printable(item.author.as_deref().unwrap_or("")),
-            &printable(item.list.as_deref().unwrap_or("")),
+            item.author.as_deref().unwrap_or(""),
+            item.list.as_deref().unwrap_or(""),
             item.storm.as_deref().unwrap_or(""),
             &goes(item),
         ]);
     }
     align_right(&mut table, 3);
-    super::print(&format!("{table}\n\n{} held, {copies} copies\n", count(messages.len())))?;
+    super::print(&format!("{table}\n\n{} held, {copies} copies\n", count(number)))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -132,7 +134,7 @@ fn show(which: &Which) -> anyhow::Result<ExitCode> {
     if which.json {
         print_json(&json!({ "messages": messages }))?;
     } else {
-        let texts: Vec<String> = messages.iter().map(details).collect();
+        let texts: Vec<String> = printable(messages.clone())?.iter().map(details).collect();
         super::print(&texts.join("\n"))?;
     }
     let missing = which.missing(&messages);
@@ -178,7 +180,7 @@ fn act(deed: &Deed, act: Act) -> anyhow::Result<ExitCode> {
         };
         super::print(&format!("{} {done}\n", count(outcome.done)))?;
         for failed in outcome.failed.iter().take(TOLD) {
-            eprintln!("becalm: {}: {}", failed.id, printable(&failed.reason));
+            eprintln!("becalm: {}: {}", failed.id, plain(&failed.reason));
         }
         if outcome.failed.len() > TOLD {
             eprintln!("becalm: and {} more", outcome.failed.len() - TOLD);
@@ -305,13 +307,13 @@ fn details(item: &HeldInfo) -> String {
         format!("since     {}", item.since),
         format!("reason    {}", item.reason),
         format!("goes      {}", goes(item)),
-        format!("list      {}", printable(item.list.as_deref().unwrap_or("none: many recipients"))),
-        format!("author    {}", printable(item.author.as_deref().unwrap_or("the null sender"))),
+        format!("list      {}", item.list.as_deref().unwrap_or("none: many recipients")),
+        format!("author    {}", item.author.as_deref().unwrap_or("the null sender")),
         format!("storm     {}", item.storm.as_deref().unwrap_or("none")),
         format!("copies    {}", item.copies),
     ];
     lines.extend(item.size.map(|size| format!("bytes     {size}")));
-    lines.extend(item.trouble.as_ref().map(|why| format!("trouble   {}", printable(why))));
+    lines.extend(item.trouble.as_ref().map(|why| format!("trouble   {why}")));
     lines.push(format!("text      postcat -q {}\n", item.queue_id));
     lines.join("\n")
 }
@@ -326,11 +328,6 @@ fn goes(item: &HeldInfo) -> String {
 
 fn count(messages: usize) -> String {
     format!("{messages} message{}", if messages == 1 { "" } else { "s" })
-}
-
-/// Authors choose what stands in their addresses; it must not command the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {

@@ -88,7 +88,7 @@ fn change(decision: Decision, ask: &AskArgs) -> anyhow::Result<ExitCode> {
     if ask.wants_json() {
         super::print(&(serde_json::to_string_pretty(&done)? + "\n"))?;
     } else {
-        super::print(&told(&done, conversation))?;
+        super::print(&told(&ask::printable(done)?, conversation))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -126,7 +126,8 @@ fn show(name: &str, ask: &AskArgs) -> anyhow::Result<ExitCode> {
         } });
         super::print(&(serde_json::to_string_pretty(&value)? + "\n"))?;
     } else {
-        super::print(&details(name, record.as_ref(), open.as_ref(), &held))?;
+        let (record, open) = (ask::printable(record)?, ask::printable(open)?);
+        super::print(&details(&super::plain(name), record.as_ref(), open.as_ref(), &held))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -222,7 +222,10 @@ fn mail(section: &mut Section<'_, '_>) -> Option<Means> {
         let key = if user.is_some() { "user" } else { "password_file" };
         section.error(key, "`user` and `password_file` go together", "add the other, or leave this one out");
     }
-    if tls == Tls::None && !is_this_machine(&host) {
+    if tls == Tls::None && user.is_some() && !is_this_machine(&host) {
+        let message = format!("the password would go to `{host}` without encryption");
+        section.error("tls", message, "use \"starttls\" or \"tls\"");
+    } else if tls == Tls::None && !is_this_machine(&host) {
         let message = format!("mail to `{host}` goes without encryption");
         section.warn("tls", message, "use \"starttls\" or \"tls\"");
     }
@@ -385,6 +388,10 @@ mod tests {
             ("[[alert]]\nway = 'mail'\nfrom = 'a@b'\nto = ['x']", "not a whole address"),
             ("[[alert]]\nway = 'mail'\nfrom = 'a@b'\nto = ['a@b']\nhost = 'mx:25'", "not the name of a host"),
             ("[[alert]]\nway = 'mail'\nfrom = 'a@b'\nto = ['a@b']\nuser = 'x'", "go together"),
+            (
+                "[[alert]]\nway='mail'\nfrom='a@b.c'\nto=['a@b.c']\ntls='none'\nhost='mx.example'\nuser='x'\npassword_file='/p'",
+                "the password would go to `mx.example` without encryption",
+            ),
             (
                 "[[alert]]\nway = 'command'\ncommand = ['/a']\nevents = ['storm_start']",
                 "did you mean \"storm_started\"?",

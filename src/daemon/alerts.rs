@@ -452,6 +452,8 @@ fn write(path: &Path, saved: &Saved) -> std::io::Result<()> {
     let mut file =
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
     file.write_all(&serde_json::to_vec(saved)?)?;
+    // Or a power cut could leave the name with nothing behind it.
+    file.sync_data()?;
     std::fs::rename(&draft, path)
 }
 

@@ -53,8 +53,8 @@ impl Backend for Daemon {
         self.nears()
     }
 
-    fn timeline(&self) -> Timeline {
-        self.timeline()
+    fn timeline(&self, minutes: Option<usize>) -> Result<Timeline, Refusal> {
+        self.timeline(minutes)
     }
 
     fn quarantine(&self, select: &Selection) -> Result<Quarantine, Refusal> {

@@ -47,7 +47,7 @@ use public::Public;
 pub use public::templates as public_templates;
 use shared::Shared;
 use takeover::{Kin, Link, Taken, TakeoverError};
-use timeline::Minutes;
+use timeline::{Minutes, NearsKept};
 
 /// Cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +96,8 @@ pub struct Daemon {
     /// Metrics that were written a moment ago.
     pages: Mutex<metrics::Pages>,
     minutes: Minutes,
+    /// What was near a storm a moment ago.
+    nears_kept: NearsKept,
     /// Who may ask by TCP.
     gate: Arc<Gate>,
     /// Workers serve, or have served.
@@ -181,6 +183,7 @@ impl Daemon {
             public: Public::new(&config.public),
             pages: Mutex::default(),
             minutes: Minutes::default(),
+            nears_kept: NearsKept::default(),
             gate: Arc::default(),
             serving: AtomicBool::new(false),
             shared,

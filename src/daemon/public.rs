@@ -12,6 +12,8 @@ use super::Daemon;
 use crate::admin::api::PublicQuery;
 use crate::admin::backend::{Page, Refusal};
 use crate::config;
+use crate::config::Policies;
+use crate::engine::OpenStorm;
 use crate::public::{Paused, PublicStatus, Templates, preferred};
 use crate::storm::state::Phase;
 
@@ -139,13 +141,106 @@ impl Daemon {
             return Vec::new();
         }
         let storms = engine.storms(self.shared.clock.now());
-        let standing = self.standing();
-        let policies = &standing.config.policies;
-        let paused = storms.into_iter().filter(|storm| storm.enforced).filter_map(|storm| {
-            let Phase::Storm { since } = storm.phase else { return None };
-            let name = policies.public_name(&storm.list).map(str::to_owned);
-            Some(Paused { name, since, ends: storm.ends.unwrap_or(since) })
-        });
-        paused.collect()
+        paused(&storms, &self.standing().config.policies)
+    }
+}
+
+/// Of lists whose mail is stopped, what is everybody's business.
+fn paused(storms: &[OpenStorm], policies: &Policies) -> Vec<Paused> {
+    let paused = storms.iter().filter(|storm| storm.enforced).filter_map(|storm| {
+        let Phase::Storm { since } = storm.phase else { return None };
+        let name = policies.public_name(&storm.list).map(str::to_owned);
+        Some(Paused { name, since, ends: storm.ends.unwrap_or(since) })
+    });
+    paused.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::public::Format;
+    use crate::storm::policy::Mode;
+    use crate::storm::state::StormFigures;
+    use crate::time::Timestamp;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_479_118_500_000);
+    const STORM: &str = "20161114T083012Z-3f2a";
+
+    fn storm(list: &str) -> OpenStorm {
+        OpenStorm {
+            list: list.to_owned(),
+            members: 840_123,
+            phase: Phase::Storm { since: NOW },
+            storm: Some(STORM.to_owned()),
+            mode: Mode::Hold,
+            never_hold: false,
+            closed_until: None,
+            enforced: true,
+            ends: Some(NOW),
+            last_attempt: NOW,
+            figures: StormFigures { held: 77_123, ..StormFigures::default() },
+        }
+    }
+
+    /// A configuration with this list under this name; where the name is refused, without one.
+    fn config(list: &str, name: &str) -> Config {
+        let entry = |name: &str| format!("[[list]]\naddress = '{list}'\nmembers = 12\n{name}");
+        let named = format!("public_name = {}", toml::Value::from(name));
+        let parsed = Config::parse("x.toml", &entry(&named));
+        parsed.or_else(|_| Config::parse("x.toml", &entry(""))).unwrap_or_else(|_| panic!("{list}")).0
+    }
+
+    /// What somebody might call a list, among it what names it.
+    fn names(address: &str) -> impl Strategy<Value = String> + use<> {
+        let local = address.split('@').next().unwrap_or_default().to_owned();
+        prop_oneof![
+            ".{0,40}",
+            Just(address.to_owned()),
+            Just(format!("Everybody <{address}>")),
+            Just(format!("{local}\u{a0}@ here")),
+            Just(format!("<script>alert('{address}')</script>")),
+        ]
+    }
+
+    fn list_and_name() -> impl Strategy<Value = (String, String)> {
+        "zq[a-z0-9]{6,12}@zx[a-z]{6,12}\\.(example|test)".prop_flat_map(|address| {
+            let names = names(&address);
+            (Just(address), names)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn whatever_lists_are_called_no_address_is_told((address, name) in list_and_name()) {
+            let config = config(&address, &name);
+            let (templates, _) = templates(&config.public);
+            let told = paused(&[storm(&address)], &config.policies);
+            prop_assert_eq!(told.len(), 1);
+            let (local, domain) = address.split_once('@').unwrap();
+            for language in templates.languages() {
+                let template = templates.get(language).unwrap();
+                let status = PublicStatus::new(told.clone(), template, &TimeZone::UTC, NOW);
+                for format in [Format::Html, Format::Text, Format::Json] {
+                    let page = status.render(format, template, &TimeZone::UTC, NOW).replace("@media", "");
+                    for secret in ["@", local, domain, STORM, "840123", "840,123", "77123"] {
+                        prop_assert!(!page.contains(secret), "{} of {:?} is in {}", secret, name, page);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_lists_whose_mail_is_stopped_are_paused() {
+        let config = config("all@example.org", "Everybody");
+        let observed = OpenStorm { enforced: false, ..storm("all@example.org") };
+        let cooling = OpenStorm { phase: Phase::Cooling { until: NOW }, ..storm("all@example.org") };
+        let storms = [observed, cooling, storm("all@example.org")];
+        let told = paused(&storms, &config.policies);
+        assert_eq!(told, [Paused { name: Some("Everybody".to_owned()), since: NOW, ends: NOW }]);
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use super::Daemon;
 use crate::admin::api::{Mark, MarkKind, Near, Nears, StormRecord, Timeline};
+use crate::admin::backend::Refusal;
+use crate::clock::Stopwatch;
 use crate::storm::state::Phase;
 use crate::telemetry::counters::Counts;
 use crate::time::Timestamp;
@@ -23,6 +25,29 @@ const MAX_MARKS: usize = 200;
 
 /// Near-storms in one reply, the nearest; more than anybody reads.
 const MAX_NEAR: usize = 200;
+
+/// Whoever asks again within this time what is near gets the same answer: it is read from the rings of all lists, and a
+/// thousand open dashboards must not cost more than one.
+const SAME_NEARS: Duration = Duration::from_secs(1);
+
+/// What was near a moment ago.
+#[derive(Default)]
+pub(super) struct NearsKept(Mutex<Option<(Stopwatch, Nears)>>);
+
+impl NearsKept {
+    /// What is kept while it is fresh, or what `look` finds. Others who ask meanwhile wait for the same.
+    fn or(&self, look: impl FnOnce() -> Nears) -> Nears {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, nears)) = &*kept
+            && at.elapsed() < SAME_NEARS
+        {
+            return nears.clone();
+        }
+        let nears = look();
+        *kept = Some((Stopwatch::start(), nears.clone()));
+        nears
+    }
+}
 
 /// The minutes so far.
 #[derive(Default)]
@@ -63,10 +88,13 @@ impl Minutes {
         minute.storms = minute.storms.max(storms as u64);
     }
 
-    fn tell(&self, now: Timestamp, marks: Vec<Mark>) -> Timeline {
+    /// The last `most` of them.
+    fn tell(&self, now: Timestamp, marks: Vec<Mark>, most: usize) -> Timeline {
         let ring = self.ring();
-        let first = (ring.last + 1).saturating_sub(ring.minutes.len() as u64);
-        let column = |of: fn(&Minute) -> u64| ring.minutes.iter().map(of).collect();
+        let told = ring.minutes.len().min(most);
+        let first = (ring.last + 1).saturating_sub(told as u64);
+        let skipped = ring.minutes.len() - told;
+        let column = |of: fn(&Minute) -> u64| ring.minutes.iter().skip(skipped).map(of).collect();
         Timeline {
             now: now.rfc3339(),
             from: Timestamp::default().after(MINUTE * u32::try_from(first).unwrap_or(u32::MAX)).rfc3339(),
@@ -114,10 +142,15 @@ impl Daemon {
         self.minutes.sample(now, self.shared.counters.read(), open);
     }
 
-    /// The last six hours.
-    pub(super) fn timeline(&self) -> Timeline {
+    /// The last so many minutes: six hours, where it is not said how many.
+    pub(super) fn timeline(&self, minutes: Option<usize>) -> Result<Timeline, Refusal> {
+        let most = minutes.unwrap_or(MINUTES);
+        if !(1..=MINUTES).contains(&most) {
+            let message = format!("minutes is {most}; allowed: 1 to {MINUTES}");
+            return Err(Refusal::request("bad_minutes", message));
+        }
         let now = self.shared.clock.now();
-        let since = now.as_millis().saturating_sub((MINUTE * MINUTES as u32).as_millis() as u64);
+        let since = now.as_millis().saturating_sub(MINUTE.as_millis() as u64 * most as u64);
         let since = Timestamp::from_millis(since).rfc3339();
         let mut marks = marks(&self.shared.storms.list(), &since);
         let started = self.started.rfc3339();
@@ -127,11 +160,15 @@ impl Daemon {
         // RFC 3339 in UTC sorts as it is written.
         marks.sort_by(|a, b| a.at.cmp(&b.at));
         marks.drain(..marks.len().saturating_sub(MAX_MARKS));
-        self.minutes.tell(now, marks)
+        Ok(self.minutes.tell(now, marks, most))
     }
 
-    /// What is near a storm and none.
+    /// What is near a storm and none, as of a second ago at most.
     pub(super) fn nears(&self) -> Nears {
+        self.nears_kept.or(|| self.look_for_nears())
+    }
+
+    fn look_for_nears(&self) -> Nears {
         let now = self.shared.clock.now();
         let near = self.shared.engine.near(now);
         let total = near.len();
@@ -195,7 +232,7 @@ mod tests {
         minutes.sample(at(190), counts(11, 4), 0);
         // The clock was set back.
         minutes.sample(at(10), counts(12, 4), 0);
-        let told = minutes.tell(at(190), Vec::new());
+        let told = minutes.tell(at(190), Vec::new(), MINUTES);
         assert_eq!(told.messages, [7, 3, 0, 2]);
         assert_eq!(told.held, [1, 0, 0, 3]);
         assert_eq!(told.storms, [2, 0, 0, 0]);
@@ -208,13 +245,55 @@ mod tests {
         for minute in 0..400 {
             minutes.sample(at(minute * 60), counts(minute, 0), 0);
         }
-        let told = minutes.tell(at(0), Vec::new());
+        let told = minutes.tell(at(0), Vec::new(), MINUTES);
         assert_eq!((told.messages.len(), told.messages.iter().sum::<u64>()), (MINUTES, 360));
         assert_eq!(told.from, at(40 * 60).rfc3339());
+        // Less of it, where less is asked for.
+        let told = minutes.tell(at(0), Vec::new(), 3);
+        assert_eq!((told.messages, told.from), (vec![1, 1, 1], at(397 * 60).rfc3339()));
+        // The dashboard's first view is of an hour, and a small part of its 100 KB on the busiest day.
+        let busy = Minutes::default();
+        for minute in 0..400 {
+            let so_far = minute * 1_000_000_000;
+            let counts = Counts {
+                watched: so_far,
+                copies_passed: so_far,
+                copies_prevented: so_far,
+                ..counts(so_far, so_far)
+            };
+            busy.sample(at(minute * 60), counts, 200);
+        }
+        let bytes = |most| serde_json::to_vec(&busy.tell(at(0), Vec::new(), most)).unwrap().len();
+        assert!(bytes(60) < 5_000 && bytes(MINUTES) > 20_000, "{} of {}", bytes(60), bytes(MINUTES));
         // A day without a look (a machine asleep) is six hours of nothing.
         minutes.sample(at(100_000), counts(500, 0), 0);
-        let told = minutes.tell(at(0), Vec::new());
+        let told = minutes.tell(at(0), Vec::new(), MINUTES);
         assert_eq!((told.messages.len(), told.messages.iter().sum::<u64>()), (MINUTES, 101));
+    }
+
+    #[test]
+    fn what_is_near_is_looked_for_once_a_second_whoever_asks() {
+        let kept = NearsKept::default();
+        let looked = std::sync::atomic::AtomicUsize::new(0);
+        let ask = || {
+            kept.or(|| {
+                let count = looked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Nears { now: String::new(), near: Vec::new(), total: count }
+            })
+        };
+        let clock = Stopwatch::start();
+        let answers: Vec<usize> = std::thread::scope(|scope| {
+            let asking: Vec<_> =
+                (0..50).map(|_| scope.spawn(|| (0..20).map(|_| ask().total).max())).collect();
+            asking.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(answers.len(), 50);
+        // One look a second, on however slow a machine.
+        let seconds = usize::try_from(clock.elapsed().as_secs()).unwrap();
+        let so_far = looked.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(so_far <= seconds + 1, "{so_far} in {seconds} s");
+        *kept.0.lock().unwrap() = None;
+        assert_eq!(ask().total, so_far, "and another one when it is old");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use becalm::admin::http::{Limits, Rules};
+use becalm::admin::http::{Limits, Rules, Token};
 use becalm::journal::event::Event;
 use becalm::time::Timestamp;
 use serde_json::Value;
@@ -131,4 +131,24 @@ fn who_does_not_read_is_dropped_and_the_others_are_not() {
     assert!(rest.len() < 400 * 8000, "{}", rest.len());
     drop(site);
     thread.join().unwrap();
+}
+
+#[test]
+fn a_stream_ends_with_the_token_that_opened_it() {
+    const OLD: &str = "0123456789abcdef0123456789abcdef";
+    let rules = |token: &str| Rules { token: Some(Token::new(token.as_bytes())), ..Rules::default() };
+    let site = Site::start(Limits::default(), rules(OLD));
+    let ask =
+        format!("GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {OLD}\r\n\r\n");
+    let mut stream = site.tcp();
+    assert_eq!(exchange(&mut stream, ask.as_bytes()).unwrap().status, 200);
+    let mut stream = BufReader::new(stream);
+    assert_eq!(next(&mut stream).unwrap().0, "pulse");
+    // The same rules again, as after any reload: nobody is sent away.
+    site.gate.set(rules(OLD));
+    site.daemon.shared.counters.watched.add_one();
+    assert_eq!(next(&mut stream).unwrap().1["counts"]["watched"], 1);
+    site.gate.set(rules("another one, of thirty-two bytes or so"));
+    assert_eq!(std::iter::from_fn(|| next(&mut stream)).find(|(name, _)| name != "pulse"), None);
+    assert_eq!(exchange(&mut site.tcp(), ask.as_bytes()).unwrap().status, 401);
 }

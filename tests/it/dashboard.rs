@@ -13,18 +13,18 @@ const ALL: &str = "all@example.org";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// With HTTP on a port of its own; looking takes no token.
-fn config(more: &str, lists: &str) -> String {
+pub fn config(more: &str, lists: &str) -> String {
     format!(
         "admin.http.listen = '127.0.0.1:0'\nadmin.http.read_without_token = true\n{more}\n[verdict]\nmode = 'hold'\n{lists}"
     )
 }
 
-fn touchy(list: &str) -> String {
+pub fn touchy(list: &str) -> String {
     format!("[[list]]\naddress = '{list}'\n{TOUCHY}")
 }
 
 /// Gives becalm its token, and returns the address of its page.
-fn page(becalm: &Becalm) -> String {
+pub fn page(becalm: &Becalm) -> String {
     let file = becalm.home().join("token");
     let mut token =
         std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&file).unwrap();
@@ -38,19 +38,19 @@ fn page(becalm: &Becalm) -> String {
 
 /// Everything that the console must not have.
 #[track_caller]
-fn assert_quiet(browser: &Browser, allowed: &[&str]) {
+pub fn assert_quiet(browser: &Browser, allowed: &[&str]) {
     let said = browser.console();
     let odd: Vec<_> = said.iter().filter(|line| !allowed.iter().any(|fine| line.contains(fine))).collect();
     assert!(odd.is_empty(), "the console has {odd:#?}");
 }
 
-fn token_dialog(browser: &Browser) {
+pub fn token_dialog(browser: &Browser) {
     browser.wait_for_text("dialog:last-of-type h2", "Token wanted");
     browser.write("dialog input[name=token]", TOKEN);
     browser.click("dialog button[type=submit]");
 }
 
-fn held(becalm: &Becalm) -> Vec<Value> {
+pub fn held(becalm: &Becalm) -> Vec<Value> {
     let json: Value = serde_json::from_str(&becalm.command(&["quarantine", "list", "--json"])).unwrap();
     json["messages"].as_array().unwrap().clone()
 }

@@ -10,6 +10,7 @@ mod browser;
 mod by_hand;
 mod clawback;
 mod dashboard;
+mod dashboard_trouble;
 mod directory;
 mod failures;
 mod filtered;

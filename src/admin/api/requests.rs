@@ -120,6 +120,14 @@ pub struct WhichAudit {
     pub limit: Option<usize>,
 }
 
+/// How much of the timeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WhichTimeline {
+    /// So many of the latest minutes: 1 to 360. Without it all that are kept.
+    pub minutes: Option<usize>,
+}
+
 /// A route that takes no parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

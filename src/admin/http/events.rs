@@ -24,7 +24,7 @@ use tracing::error;
 
 use super::App;
 use super::fail::Failed;
-use super::guard::Access;
+use super::guard::{Access, Gate};
 use super::route::Route;
 use super::serve::Place;
 use crate::admin::api::{Missed, Pulse};
@@ -112,6 +112,13 @@ impl Hub {
         (streams.open.as_ref().map_or(0, Vec::len), newcomer)
     }
 
+    /// Ends all streams; whoever still may, comes again.
+    fn end_all(&self) {
+        if let Some(open) = &mut self.streams().open {
+            open.clear();
+        }
+    }
+
     /// Ends all streams, for good.
     pub(super) fn close(&self) {
         self.streams().open = None;
@@ -122,9 +129,11 @@ impl Hub {
     }
 }
 
-/// Writes the events for all streams, for as long as the daemon lives.
-pub(super) async fn produce(daemon: Arc<dyn Backend>, hub: Arc<Hub>) {
+/// Writes the events for all streams, for as long as the daemon lives. Where other people may look from now on, all
+/// streams are ended: a token that was taken away is no good for a stream either.
+pub(super) async fn produce(daemon: Arc<dyn Backend>, hub: Arc<Hub>, gate: Arc<Gate>) {
     let mut feed = daemon.feed();
+    let mut rules = gate.changes();
     let mut beat = interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last: Option<Pulse> = None;
@@ -141,6 +150,10 @@ pub(super) async fn produce(daemon: Arc<dyn Backend>, hub: Arc<Hub>) {
                 Err(RecvError::Closed) => return,
             },
             _ = beat.tick() => {
+                let changed = gate.changes();
+                if std::mem::replace(&mut rules, changed) != changed {
+                    hub.end_all();
+                }
                 let (open, newcomer) = hub.look();
                 if open == 0 {
                     continue;

@@ -5,6 +5,7 @@
 //! name resolve to 127.0.0.1), no acts for other origins, and no cookies.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -70,13 +71,24 @@ pub struct Rules {
 #[derive(Debug, Default)]
 pub struct Gate {
     rules: ArcSwap<Rules>,
+    /// How often the rules about who may look were changed.
+    changes: AtomicU64,
     complaints: Complaints,
 }
 
 impl Gate {
-    /// New rules, for requests that come from now on.
+    /// New rules, for requests that come from now on. Event streams that were opened under others are ended.
     pub fn set(&self, rules: Rules) {
-        self.rules.store(Arc::new(rules));
+        let before = self.rules.swap(Arc::new(rules));
+        if !before.admits_the_same(&self.rules.load()) {
+            self.changes.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// How often the rules about who may look were changed: whoever was let in before the last time may not be welcome
+    /// any more.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Is the request meant for becalm?
@@ -145,6 +157,16 @@ impl Gate {
 }
 
 impl Rules {
+    /// Do others let the same people look?
+    fn admits_the_same(&self, others: &Self) -> bool {
+        let same = match (&self.token, &others.token) {
+            (Some(one), Some(other)) => one.is_same(other),
+            (None, None) => true,
+            _ => false,
+        };
+        same && self.read_without_token == others.read_without_token && self.hosts == others.hosts
+    }
+
     fn knows(&self, host: &str) -> bool {
         let own = ["localhost", "127.0.0.1", "[::1]"].into_iter();
         own.chain(self.hosts.iter().map(String::as_str)).any(|known| known.eq_ignore_ascii_case(host))

@@ -3,6 +3,7 @@
 use super::route::Route;
 use crate::admin::api::{
     Act, Decision, EndStorm, Ids, Nothing, Observe, Routes, Selection, StartProbe, StartStorm, WhichAudit,
+    WhichTimeline,
 };
 
 pub(super) fn routes() -> Vec<Route> {
@@ -18,9 +19,11 @@ pub(super) fn routes() -> Vec<Route> {
             Ok(daemon.storms())
         }),
         Route::get("/api/v1/near", "What is near a storm, and none.", |daemon, _: Nothing| Ok(daemon.near())),
-        Route::get("/api/v1/timeline", "The last six hours, minute by minute.", |daemon, _: Nothing| {
-            Ok(daemon.timeline())
-        }),
+        Route::get(
+            "/api/v1/timeline",
+            "The last minutes, one by one: six hours, or as many as are asked for.",
+            |daemon, which: WhichTimeline| daemon.timeline(which.minutes),
+        ),
         Route::act(
             "/api/v1/storms/end",
             "Ends a storm, or a list's cooling.",

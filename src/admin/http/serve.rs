@@ -81,7 +81,8 @@ impl Server {
             reads: Arc::new(Semaphore::new(MAX_READS)),
             acts: Arc::new(Semaphore::new(MAX_ACTS)),
         });
-        let produce = tokio::spawn(events::produce(Arc::clone(&app.daemon), Arc::clone(&app.hub)));
+        let produce = events::produce(Arc::clone(&app.daemon), Arc::clone(&app.hub), Arc::clone(&app.gate));
+        let produce = tokio::spawn(produce);
         let router = TowerToHyperService::new(router(&app));
         Self {
             shop: Arc::new(Shop { app, router }),

@@ -76,6 +76,11 @@ impl Token {
     pub fn is(&self, text: &[u8]) -> bool {
         self.0.ct_eq(&Self::new(text).0).into()
     }
+
+    /// Is this another reading of the same secret?
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
 }
 
 /// Not even its digest is for logs.

@@ -49,6 +49,13 @@ const MOST_STORMS: usize = 1000;
 /// Conditions that are remembered: sources, helpers and limits are a few dozen.
 const MOST_CONDITIONS: usize = 1024;
 
+/// Addresses that may be lists, told of in an hour. One busy day makes many mailboxes look like lists; whoever got so many
+/// alerts knows that the directory is not whole.
+const MOST_POSSIBLE: u32 = 10;
+
+/// See [`MOST_POSSIBLE`].
+const POSSIBLE_WITHIN: Duration = Duration::from_secs(3600);
+
 /// Held mail: half of a limit raises, this much lowers.
 const CALM_AGAIN_PER_CENT: u64 = 40;
 
@@ -140,6 +147,8 @@ pub struct Watch {
     storms: BTreeMap<String, Growth>,
     conditions: BTreeMap<String, Condition>,
     coverage: Option<Coverage>,
+    /// Possible lists that were told of, and since when they are counted.
+    possible: (u32, Timestamp),
     changed: bool,
 }
 
@@ -167,6 +176,7 @@ impl Watch {
             storms: BTreeMap::new(),
             conditions: BTreeMap::new(),
             coverage: None,
+            possible: (0, Timestamp::default()),
             changed: false,
         }
     }
@@ -210,7 +220,7 @@ impl Watch {
                 let name = list.as_deref().unwrap_or("many recipients");
                 let title = format!("storm on {name} ({} mailboxes)", copies(*members));
                 let done = match enforced {
-                    true => "Its replies are held from now on.",
+                    true => "Its replies are stopped from now on.",
                     false => "The list is only observed: its mail is delivered.",
                 };
                 let more = format!(
@@ -231,8 +241,10 @@ impl Watch {
                 let alert = self.alert(Kind::StormEnded, Severity::Info, *at);
                 let minutes = at.since(*since).as_secs().div_ceil(60);
                 let (stopped, then) = match enforced {
-                    true => ("held", "What is held waits for you: becalm quarantine list --storm"),
-                    false => ("would have been held", "becalm storms show"),
+                    true => {
+                        ("stopped", "What is on hold of it waits for you: becalm quarantine list --storm")
+                    }
+                    false => ("would have been stopped", "becalm storms show"),
                 };
                 let more = format!(
                     "After {minutes} minutes. {held} messages ({} copies) {stopped}, {delivered} passed.\n{then} {storm}",
@@ -251,14 +263,28 @@ impl Watch {
             }
             // Part of a storm that was told of; how far it grows is told too.
             Event::ClawedBack { .. } => None,
-            Event::PossibleList { address, authors, at } => {
-                let alert = self.alert(Kind::PossibleList, Severity::Info, *at).says(
-                    &format!("is {address} a list?"),
-                    &format!("{authors} different people suddenly write to it. If it is one, name it in [[list]] with its members."),
-                );
-                Some(Alert { list: Some(address.clone()), ..alert })
-            }
+            Event::PossibleList { address, authors, at } => self.possible_list(address, *authors, *at),
         }
+    }
+
+    fn possible_list(&mut self, address: &str, authors: u32, at: Timestamp) -> Option<Alert> {
+        let (told, since) = &mut self.possible;
+        if at.since(*since) >= POSSIBLE_WITHIN {
+            (*told, *since) = (0, at);
+        }
+        *told = told.saturating_add(1);
+        let more = match *told {
+            1..MOST_POSSIBLE => "",
+            MOST_POSSIBLE => {
+                "\nThere are many of these: more within the hour are in becalm's log and no alerts."
+            }
+            _ => return None,
+        };
+        let alert = self.alert(Kind::PossibleList, Severity::Info, at).says(
+            &format!("is {address} a list?"),
+            &format!("{authors} different people suddenly write to it. If it is one, name it in [[list]] with its members.{more}"),
+        );
+        Some(Alert { list: Some(address.to_owned()), ..alert })
     }
 
     /// Looks at the facts.
@@ -321,7 +347,7 @@ impl Watch {
             &storm.storm,
             Growth::from(storm.held, storm.copies_held, storm.members, last.told + 1),
         );
-        let stopped = if storm.enforced { "held" } else { "would have been held" };
+        let stopped = if storm.enforced { "stopped" } else { "would have been stopped" };
         let alert = self.alert(Kind::StormGrowing, Severity::Critical, now).says(
             &format!("the storm on {} grows: {} messages {stopped}", storm.list, storm.held),
             &format!("{} copies. becalm storms show {}", copies(storm.copies_held), storm.storm),

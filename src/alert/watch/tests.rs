@@ -66,7 +66,7 @@ fn a_storm_of_ten_thousand_messages_makes_a_handful_of_alerts() {
     );
     let held: Vec<_> = alerts.iter().filter_map(|alert| alert.held).collect();
     assert_eq!(held, [100, 1_000, 10_000, 833]);
-    assert!(alerts.first().is_some_and(|alert| alert.text.contains("held from now on")), "{alerts:?}");
+    assert!(alerts.first().is_some_and(|alert| alert.text.contains("stopped from now on")), "{alerts:?}");
     let ids: BTreeSet<_> = alerts.iter().map(|alert| &alert.id).collect();
     assert_eq!(ids.len(), alerts.len());
 }
@@ -108,7 +108,7 @@ fn a_list_that_is_observed_is_said_to_be() {
     let alert = watch.event(&started("s"), false).unwrap();
     assert_eq!(alert.enforced, Some(false));
     assert!(alert.text.contains("only observed"), "{}", alert.text);
-    assert!(watch.event(&ended("s"), false).unwrap().text.contains("would have been held"));
+    assert!(watch.event(&ended("s"), false).unwrap().text.contains("would have been stopped"));
 }
 
 #[test]
@@ -234,4 +234,20 @@ fn as_json_every_key_is_there() {
     );
     assert_eq!((&json["event"], &json["at"]), (&"storm_started".into(), &"2016-11-14T08:29:00Z".into()));
     assert_eq!((&json["severity"], &json["about"]), (&"critical".into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn a_flood_of_possible_lists_is_no_flood_of_alerts() {
+    let mut watch = Watch::new("mx1");
+    let mut told = |n: u64| {
+        let at = Timestamp::from_millis(1_479_112_140_000 + n * 1000);
+        let event = Event::PossibleList { address: format!("p{n}@example.org"), authors: 20, at };
+        watch.event(&event, false).map(|alert| alert.text)
+    };
+    let first: Vec<String> = (0..1000).filter_map(&mut told).collect();
+    assert_eq!(first.len(), 10);
+    assert!(
+        first.iter().filter(|text| text.contains("no alerts")).count() == 1 && first[9].contains("no alerts")
+    );
+    assert!(told(3600).is_some_and(|text| !text.contains("no alerts")), "an hour later");
 }

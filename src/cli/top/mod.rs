@@ -138,7 +138,8 @@ fn ask(socket: &Path, watch: &Stopwatch) -> Result<Sample, AskError> {
     let odd = || AskError::Garbled("it answers something else than was asked".to_owned());
     let Reply::Status(status) = client::ask(socket, &Request::Status {})? else { return Err(odd()) };
     let Reply::Storms(storms) = client::ask(socket, &Request::Storms {})? else { return Err(odd()) };
-    Ok(Sample { at: watch.elapsed(), status: *status, storms })
+    let near = client::near(socket)?;
+    Ok(Sample { at: watch.elapsed(), status: *status, storms, near })
 }
 
 /// Set by SIGTERM, SIGINT and SIGHUP: the terminal is to be left as it was.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::view::{Sample, View};
-use crate::admin::api::{HeldInfo, OpenList, Status, Storms};
+use crate::admin::api::{HeldInfo, Near, Nears, OpenList, Status, Storms};
 
 fn status(messages: u64) -> Status {
     serde_json::from_value(json!({
@@ -65,7 +65,26 @@ fn sample(second: u64, messages: u64, lists: u64) -> Sample {
         storms: Vec::new(),
         suspicions: (0..lists.min(2)).map(suspicion).collect(),
     };
-    Sample { at: Duration::from_secs(second), status: status(messages), storms }
+    let near = Nears {
+        now: "2016-11-14T10:15:00Z".to_owned(),
+        near: (0..lists.min(3)).map(near).collect(),
+        total: lists.min(3) as usize,
+    };
+    Sample { at: Duration::from_secs(second), status: status(messages), storms, near }
+}
+
+fn near(n: u64) -> Near {
+    Near {
+        list: (n > 0).then(|| format!("staff{n}@a-rather-long-name.department.example.org")),
+        members: 52_000,
+        conversation: (n < 2).then(|| format!("{n:016x}")),
+        test: if n < 2 { "conversation_newcomers" } else { "list_newcomers" }.to_owned(),
+        people: 8 + n as u32,
+        threshold: 12,
+        since: "2016-11-14T10:01:00Z".to_owned(),
+        copies: 416_000,
+        projected_copies: 1_664_000,
+    }
 }
 
 fn text(view: &View, width: usize, height: usize) -> String {
@@ -109,11 +128,37 @@ fn a_daemon_that_is_lost_is_told_and_regained() {
     assert!(said.contains("live") && said.contains("Calm") && said.contains("mail      100.0/s"), "{said}");
 }
 
+/// Whatever the width, what stands there stands there whole.
+#[test]
+fn nothing_is_cut_off_within_a_word() {
+    let mut view = storm();
+    let mut trouble = sample(5, 2000, 40);
+    trouble.status.quarantine.full = Some("max_count".to_owned());
+    trouble.status.journal.why =
+        Some("no space left on the device; the journal goes on when there is some".to_owned());
+    view.take(Ok(trouble));
+    let wide = text(&view, 1000, 60);
+    let whole: std::collections::HashSet<&str> = wide.split_whitespace().collect();
+    for width in 60..200 {
+        for word in text(&view, width, 60).split_whitespace().filter(|word| !word.starts_with('(')) {
+            // Above and below differ with the room.
+            let counted = word.ends_with(',') || word.ends_with(')') || word.contains('\u{2026}');
+            assert!(whole.contains(word) || counted, "{width}: {word:?}");
+        }
+    }
+    let narrow = text(&view, 80, 24);
+    assert!(
+        narrow.contains("Near a storm: 3")
+            && narrow.contains("8 of 12 newcomers  many recipients  1,664,000 copies within the hour"),
+        "{narrow}"
+    );
+}
+
 #[test]
 fn no_size_and_no_scroll_is_too_much() {
     for (width, height) in [(0, 0), (1, 1), (3, 9), (80, 12), (500, 500)] {
         let mut view = storm();
-        view.scroll = [usize::MAX, 7];
+        view.scroll = [usize::MAX, 7, 9];
         view.focus = 1;
         text(&view, width, height);
     }

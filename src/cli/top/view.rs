@@ -5,10 +5,13 @@ use std::time::Duration;
 use super::super::figures::grouped;
 use super::super::plain;
 use super::super::quarantine::{bytes, span};
-use crate::admin::api::{Status, Storms};
+use crate::admin::api::{Nears, Status, Storms};
 
 /// Panels below the figures.
-pub(super) const PANELS: usize = 2;
+pub(super) const PANELS: usize = 3;
+
+/// Rows that one sentence may take.
+const MOST_ROWS: usize = 3;
 
 /// What the daemon said at one moment.
 #[derive(Clone, Debug)]
@@ -17,6 +20,7 @@ pub(super) struct Sample {
     pub at: Duration,
     pub status: Status,
     pub storms: Storms,
+    pub near: Nears,
 }
 
 /// All that a frame shows.
@@ -46,6 +50,9 @@ pub(super) enum Look {
 /// One line of the screen, no longer than the screen.
 pub(super) type Line = (Look, String);
 
+/// A row of a panel in its parts, the least important last.
+type Row = (Look, Vec<String>);
+
 impl View {
     /// Takes what the daemon said, or why it said nothing.
     pub(super) fn take(&mut self, said: Result<Sample, String>) {
@@ -64,40 +71,43 @@ impl View {
     /// The screen: at most `height` lines of at most `width` characters.
     pub(super) fn frame(&self, width: usize, height: usize) -> Vec<Line> {
         let mut lines = match &self.now {
-            Some(sample) => self.with(sample, height),
-            None => vec![
-                (Look::Title, "becalm top".to_owned()),
-                match &self.lost {
+            Some(sample) => self.with(sample, width, height),
+            None => {
+                let (look, words) = match &self.lost {
                     Some(why) => (Look::Alarm, format!("No daemon: {why}")),
                     None => (Look::Plain, "Asking the daemon ...".to_owned()),
-                },
-            ],
+                };
+                let mut lines = vec![(Look::Title, fit(&["becalm top"], width))];
+                lines.extend(wrapped(look, &words, width));
+                lines
+            }
         };
-        let keys = "q quit   p pause   tab next panel   up/down scroll";
+        let keys = fit(&["q quit", " p pause", " tab next panel", " up/down scroll"], width);
         lines.truncate(height.saturating_sub(1));
         lines.resize(height.saturating_sub(1), (Look::Plain, String::new()));
-        lines.push((Look::Faint, keys.to_owned()));
+        lines.push((Look::Faint, keys));
         lines.truncate(height);
-        lines.into_iter().map(|(look, text)| (look, cut(&text, width))).collect()
+        lines
     }
 
-    fn with(&self, sample: &Sample, height: usize) -> Vec<Line> {
+    fn with(&self, sample: &Sample, width: usize, height: usize) -> Vec<Line> {
         let status = &sample.status;
         let state = match (&self.lost, self.paused) {
             (Some(_), _) => "NO ANSWER",
             (None, true) => "PAUSED",
             (None, false) => "live",
         };
-        let mut lines = vec![
-            (Look::Title, format!("becalm {} on {}   {}   {state}", status.version, status.node, status.now)),
-            self.going_on(sample),
-            health(status),
-            (Look::Plain, String::new()),
-        ];
-        lines.extend(self.figures(sample).into_iter().map(|text| (Look::Plain, text)));
+        let title =
+            [state.to_owned(), format!("becalm {} on {}", status.version, status.node), status.now.clone()];
+        let mut lines = vec![(Look::Title, fit(&title, width))];
+        for (look, words) in [self.going_on(sample), health(status)] {
+            lines.extend(wrapped(look, &words, width));
+        }
+        lines.push((Look::Plain, String::new()));
+        lines.extend(self.figures(sample).into_iter().map(|parts| (Look::Plain, fit(&parts, width))));
         lines.push((Look::Plain, String::new()));
         let room = height.saturating_sub(lines.len().saturating_add(1));
-        lines.extend(self.panels(sample, room));
+        lines.extend(self.panels(sample, width, room));
         lines
     }
 
@@ -113,6 +123,7 @@ impl View {
         if let Some(first) = open.next() {
             let more = match open.count() {
                 0 => String::new(),
+                1 => " and on 1 more list".to_owned(),
                 more => format!(" and on {more} more lists"),
             };
             let (since, stopped) = (clock(&first.time), grouped(first.held));
@@ -130,7 +141,8 @@ impl View {
         (Look::Plain, text + observing)
     }
 
-    fn figures(&self, sample: &Sample) -> Vec<String> {
+    /// The lines, each in its parts: where there is no room for all of them, the last are left out.
+    fn figures(&self, sample: &Sample) -> Vec<Vec<String>> {
         let (status, counts) = (&sample.status, &sample.status.counts);
         let before = self.before.as_ref();
         let seconds = before.map_or(0.0, |before| sample.at.saturating_sub(before.at).as_secs_f64());
@@ -140,14 +152,15 @@ impl View {
             }
             _ => "-".to_owned(),
         };
+        // The most telling first.
         let verdicts = [
-            ("passed", rate(counts.passed, |s| s.counts.passed)),
-            ("observed", rate(counts.observed, |s| s.counts.observed)),
             ("held", rate(counts.held, |s| s.counts.held)),
-            ("rejected", rate(counts.rejected, |s| s.counts.rejected)),
+            ("passed", rate(counts.passed, |s| s.counts.passed)),
             ("deferred", rate(counts.deferred, |s| s.counts.deferred)),
+            ("rejected", rate(counts.rejected, |s| s.counts.rejected)),
+            ("observed", rate(counts.observed, |s| s.counts.observed)),
         ];
-        let verdicts = verdicts.map(|(name, rate)| format!("{name} {rate}")).join("  ");
+        let verdicts = verdicts.map(|(name, rate)| format!("{name} {rate}"));
         let held = &status.quarantine;
         let oldest = held.oldest_age_s.map_or_else(|| "-".to_owned(), span);
         let sources = status.sources.iter().map(|source| source.age_s).max().unwrap_or(0);
@@ -155,45 +168,55 @@ impl View {
             let share = table.occupied.saturating_mul(100) / table.capacity.max(1);
             format!("{} {share}%", table.name)
         });
-        let tables: Vec<_> = tables.collect();
+        let line = |name: &str, first: String, more: Vec<String>| {
+            let mut parts = vec![format!("{name:<10}{first}")];
+            parts.extend(more);
+            parts
+        };
+        let [first, verdicts @ ..] = verdicts;
+        let mut state = vec![
+            format!("sources read {} ago", span(sources)),
+            format!("connections {} of {}", status.connections, status.max_connections),
+        ];
+        state.extend(tables);
         vec![
-            format!(
-                "mail      {}  watched {}   since the start {}, watched {}",
+            line(
+                "mail",
                 rate(counts.messages, |s| s.counts.messages),
-                rate(counts.watched, |s| s.counts.watched),
-                grouped(counts.messages),
-                grouped(counts.watched),
+                vec![
+                    format!("watched {}", rate(counts.watched, |s| s.counts.watched)),
+                    format!(
+                        "since the start {}, watched {}",
+                        grouped(counts.messages),
+                        grouped(counts.watched)
+                    ),
+                ],
             ),
-            format!("verdicts  {verdicts}"),
-            format!(
-                "copies    prevented {}  passed {}",
-                grouped(counts.copies_prevented),
-                grouped(counts.copies_passed)
+            line("verdicts", first, verdicts.to_vec()),
+            line(
+                "copies",
+                format!("prevented {}", grouped(counts.copies_prevented)),
+                vec![format!("passed {}", grouped(counts.copies_passed))],
             ),
-            format!(
-                "held      {} of {} messages, {} of {}, oldest {oldest}",
-                grouped(held.held),
-                grouped(held.max_count),
-                bytes(held.bytes),
-                bytes(held.max_bytes)
+            line(
+                "held",
+                format!("{} of {} messages", grouped(held.held), grouped(held.max_count)),
+                vec![
+                    format!("oldest {oldest}"),
+                    format!("{} of {}", bytes(held.bytes), bytes(held.max_bytes)),
+                ],
             ),
-            format!(
-                "state     {} lists, sources read {} ago   connections {} of {}   {}",
-                status.lists,
-                span(sources),
-                status.connections,
-                status.max_connections,
-                tables.join("  ")
-            ),
+            line("state", format!("{} lists", grouped(status.lists as u64)), state),
         ]
     }
 
-    fn panels(&self, sample: &Sample, room: usize) -> Vec<Line> {
+    fn panels(&self, sample: &Sample, width: usize, room: usize) -> Vec<Line> {
         let panels = [
-            ("Storms", "list, since, members, stopped, passed", storms(&sample.storms)),
-            ("Suspicions", "queue id, list, author, until", suspicions(&sample.storms)),
+            ("Storms", "list, since, stopped, passed, members", storms(&sample.storms)),
+            ("Near a storm", "how near, list, copies within the hour and so far", nears(&sample.near)),
+            ("Suspicions", "queue id, until, list, author", suspicions(&sample.storms)),
         ];
-        let needs = [0, 1].map(|index| panels.get(index).map_or(0, |(_, _, rows)| rows.len().max(1)));
+        let needs = [0, 1, 2].map(|index| panels.get(index).map_or(0, |(_, _, rows)| rows.len().max(1)));
         let shares = shares(needs, room.saturating_sub(PANELS));
         let mut lines = Vec::new();
         for (index, ((name, columns, rows), share)) in panels.into_iter().zip(shares).enumerate() {
@@ -202,12 +225,15 @@ impl View {
             let below = rows.len().saturating_sub(first.saturating_add(share));
             let hidden = match (first, below) {
                 (0, 0) => String::new(),
-                (above, below) => format!("   ({above} above, {below} below)"),
+                (above, below) => format!(" ({above} above, {below} below)"),
             };
-            lines.push((Look::Title, format!("{mark}{name}: {}   {columns}{hidden}", rows.len())));
+            let title = [format!("{mark}{name}: {}{hidden}", rows.len()), columns.to_owned()];
+            lines.push((Look::Title, fit(&title, width)));
             match rows.is_empty() {
-                true if share > 0 => lines.push((Look::Faint, "  none".to_owned())),
-                _ => lines.extend(rows.into_iter().skip(first).take(share)),
+                true if share > 0 => lines.push((Look::Faint, fit(&["  none"], width))),
+                _ => lines.extend(
+                    rows.into_iter().skip(first).take(share).map(|(look, parts)| (look, fit(&parts, width))),
+                ),
             }
         }
         lines
@@ -215,9 +241,9 @@ impl View {
 
     /// Rows of each panel, so that scrolling ends somewhere.
     pub(super) fn rows(&self) -> [usize; PANELS] {
-        self.now
-            .as_ref()
-            .map_or([0; PANELS], |sample| [sample.storms.open.len(), sample.storms.suspicions.len()])
+        self.now.as_ref().map_or([0; PANELS], |Sample { storms, near, .. }| {
+            [storms.open.len(), near.near.len(), storms.suspicions.len()]
+        })
     }
 }
 
@@ -265,24 +291,46 @@ fn health(status: &Status) -> Line {
     (Look::Alarm, format!("Trouble: {}.", trouble.join("; ")))
 }
 
-fn storms(storms: &Storms) -> Vec<Line> {
+fn storms(storms: &Storms) -> Vec<Row> {
     let rows = storms.open.iter().map(|open| {
         let (look, since) = match open.phase.as_str() {
             "storm" => (Look::Alarm, format!("storm since {}", clock(&open.time))),
             _ => (Look::Plain, format!("on guard until {}", clock(&open.time))),
         };
         let (members, stopped, passed) = (grouped(open.members), grouped(open.held), grouped(open.delivered));
-        let text = format!("  {}  {since}  {members} members  {stopped} stopped  {passed} passed", open.list);
-        (look, text)
+        let figures =
+            [format!("{stopped} stopped"), format!("{passed} passed"), format!("{members} members")];
+        (look, [vec![format!("  {}", open.list), since], figures.to_vec()].concat())
     });
     rows.collect()
 }
 
-fn suspicions(storms: &Storms) -> Vec<Line> {
+fn nears(near: &Nears) -> Vec<Row> {
+    let rows = near.near.iter().map(|one| {
+        let test = match one.test.as_str() {
+            "conversation_newcomers" => "newcomers",
+            "conversation_authors" => "authors",
+            "list_newcomers" => "newcomers on the list",
+            "rekindled" => "newcomers after a storm",
+            other => other,
+        };
+        let parts = vec![
+            format!("  {} of {} {test}", one.people, one.threshold),
+            one.list.as_deref().unwrap_or("many recipients").to_owned(),
+            format!("{} copies within the hour", grouped(one.projected_copies)),
+            format!("{} so far", grouped(one.copies)),
+        ];
+        (Look::Plain, parts)
+    });
+    rows.collect()
+}
+
+fn suspicions(storms: &Storms) -> Vec<Row> {
     let rows = storms.suspicions.iter().map(|held| {
         let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "-".to_owned());
-        let until = held.until.as_deref().map_or("-", clock);
-        (Look::Plain, format!("  {}  {}  {}  {until}", held.queue_id, name(&held.list), name(&held.author)))
+        let until = held.until.as_deref().map_or("-", clock).to_owned();
+        let id = format!("  {}", held.queue_id);
+        (Look::Plain, vec![id, until, name(&held.list), name(&held.author)])
     });
     rows.collect()
 }
@@ -292,8 +340,58 @@ fn clock(text: &str) -> &str {
     text.get(11..16).unwrap_or(text)
 }
 
-/// As it fits, and commands no terminal. Wide characters would break the lines of a fixed screen.
-fn cut(text: &str, width: usize) -> String {
-    let narrow = |c| if c >= '\u{1100}' { '?' } else { c };
-    plain(text).chars().map(narrow).take(width).collect()
+/// As many of the parts as fit, whole, with two spaces in between. The first is there in any case, shortened if need be.
+fn fit(parts: &[impl AsRef<str>], width: usize) -> String {
+    let mut line = String::new();
+    for (index, part) in parts.iter().enumerate() {
+        let part = narrow(part.as_ref());
+        if index == 0 {
+            line = shortened(&part, width);
+            continue;
+        }
+        if line.chars().count() + 2 + part.chars().count() > width {
+            break;
+        }
+        line.push_str("  ");
+        line.push_str(&part);
+    }
+    line
+}
+
+/// A sentence, broken between words. What is beyond [`MOST_ROWS`] is left out, and that is to be seen.
+fn wrapped(look: Look, text: &str, width: usize) -> Vec<Line> {
+    let mut rows: Vec<String> = Vec::new();
+    for word in narrow(text).split(' ').filter(|word| !word.is_empty()) {
+        match rows.last_mut() {
+            Some(row) if row.chars().count() + 1 + word.chars().count() <= width => {
+                row.push(' ');
+                row.push_str(word);
+            }
+            _ => rows.push(shortened(word, width)),
+        }
+    }
+    if rows.len() > MOST_ROWS {
+        rows.truncate(MOST_ROWS);
+        if let Some(row) = rows.last_mut() {
+            while row.chars().count() + 2 > width && row.contains(' ') {
+                row.truncate(row.rfind(' ').unwrap_or(0));
+            }
+            *row = shortened(&format!("{row} \u{2026}"), width);
+        }
+    }
+    rows.into_iter().map(|row| (look, row)).collect()
+}
+
+/// One word that is too long for the screen ends with a mark that says so.
+fn shortened(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    if width == 0 { kept } else { kept + "\u{2026}" }
+}
+
+/// What commands no terminal, and is as wide as it has characters: wide ones would break the lines of a fixed screen.
+fn narrow(text: &str) -> String {
+    plain(text).chars().map(|c| if c >= '\u{1100}' && c != '\u{2026}' { '?' } else { c }).collect()
 }

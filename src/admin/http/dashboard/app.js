@@ -13,10 +13,14 @@ import { exact, time } from "./words.js";
 const EVERY = 10_000;
 /** After news the page is read anew, but not more often than this. */
 const SOON = 1500;
+/** The first view is of an hour; more is read where somebody looks at it. */
+const FIRST_SPAN = 60;
+/** The stream says something every 15 seconds: one that is silent for so long is dead, whatever the network thinks. */
+const SILENT = 40_000;
 /** The longest wait before the next try to reach the daemon. */
 const LONGEST_BACK_OFF = 15_000;
 
-const state = { status: null, storms: null, near: null, timeline: null, span: 60 };
+const state = { status: null, storms: null, near: null, timeline: null, span: FIRST_SPAN };
 let lostAt = null;
 let counted = null;
 let soon = null;
@@ -36,11 +40,16 @@ function drawCharts() {
 
 async function load() {
   const [status, storms, near, timeline] =
-    await Promise.all([get("status"), get("storms"), get("near"), get("timeline"), held.load()]);
+    await Promise.all([get("status"), get("storms"), get("near"), timelineNow(), held.load()]);
   Object.assign(state, { status, storms, near, timeline });
   counted = status.counts;
   show($("known-storms"), storms.storms.slice(0, 100).map((storm) => el("option", { value: storm.storm, "data-key": storm.storm })));
   drawAll();
+}
+
+async function timelineNow() {
+  const asked = Math.max(FIRST_SPAN, state.span);
+  return { ...await get("timeline", { minutes: asked }), asked };
 }
 
 /** Loads and draws; an answer is the sign of life that the page goes by. */
@@ -121,14 +130,19 @@ function pulse(data) {
 async function stream() {
   let wait = 500;
   for (;;) {
-    const ended = new AbortController();
+    const dead = new AbortController();
+    let silent = setTimeout(() => dead.abort(), SILENT);
     try {
       await listen(heard, () => {
         wait = 500;
-      }, ended.signal);
+        clearTimeout(silent);
+        silent = setTimeout(() => dead.abort(), SILENT);
+      }, dead.signal);
     } catch (error) {
       if (error instanceof Lost) lose();
       else trouble(error);
+    } finally {
+      clearTimeout(silent);
     }
     await new Promise((resolve) => {
       retry = resolve;
@@ -191,7 +205,8 @@ function begin() {
   document.addEventListener("change", ({ target }) => {
     if (target.name !== "span") return;
     state.span = Number(target.value);
-    drawCharts();
+    if (state.timeline && state.span > state.timeline.asked) refresh();
+    else drawCharts();
   });
   $("list-filter").addEventListener("input", () => site.drawLists());
   $("list-filter").addEventListener("submit", (event) => event.preventDefault());

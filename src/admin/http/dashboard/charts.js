@@ -20,7 +20,7 @@ export function advance(timeline, before, pulse) {
   const last = () => Date.parse(timeline.from) + (timeline.messages.length - 1) * step;
   while (now >= last() + step && now < last() + 400 * step) {
     for (const column of columns) timeline[column].push(0);
-    if (timeline.messages.length > 360) {
+    if (timeline.messages.length > timeline.asked) {
       for (const column of columns) timeline[column].shift();
       timeline.from = new Date(Date.parse(timeline.from) + step).toISOString();
     }
@@ -120,7 +120,9 @@ export function rest(timeline) {
   const mark = timeline.marks.at(-1);
   const kinds = { started: "becalm was started", storm_started: "a storm was declared", storm_ended: "a storm was over" };
   const last = mark ? ` Last: ${time(mark.at)}, ${kinds[mark.kind]}${mark.list ? ` on ${mark.list}` : ""}.` : "";
-  say($("readout"), `Times are in ${zone}. Known since ${time(timeline.from)}.${last}`);
+  // Where the first minute that was asked for is there, earlier ones may be known too.
+  const known = timeline.messages.length < timeline.asked ? ` Known since ${time(timeline.from)}.` : "";
+  say($("readout"), `Times are in ${zone}.${known}${last}`);
 }
 
 /** Pointer and arrow keys read a picture minute by minute. */

@@ -46,6 +46,8 @@ function morph(old, fresh) {
   for (const wanted of [...fresh.childNodes]) {
     const key = keyOf(wanted);
     let found = key === null ? at : (keyed.get(key) ?? null);
+    // Where two have the same key, each is used once.
+    if (key !== null) keyed.delete(key);
     if (found && (found.nodeName !== wanted.nodeName || keyOf(found) !== key)) found = null;
     if (!found) {
       old.insertBefore(wanted, at);
@@ -78,13 +80,13 @@ function adopt(old, fresh) {
   morph(old, fresh);
 }
 
-/** A table that becomes one card a row where it is narrow. Columns: { name, cell(row), number } */
+/** A table that becomes one card a row where it is narrow. Columns: { name, cell(row), number }; `keyOfRow(row, index)` names a row. */
 export function table(caption, columns, rows, keyOfRow) {
   return el("table", { "data-key": caption },
     el("caption", { class: "unseen" }, caption),
     el("thead", null, el("tr", null, columns.map((column) =>
       el("th", { scope: "col", class: column.number ? "number" : null }, column.head ?? column.name)))),
-    el("tbody", null, rows.map((row) => el("tr", { "data-key": keyOfRow(row) },
+    el("tbody", null, rows.map((row, index) => el("tr", { "data-key": keyOfRow(row, index) },
       columns.map((column) => el("td", { "data-name": column.name, class: column.number ? "number" : null },
         column.cell(row)))))));
 }

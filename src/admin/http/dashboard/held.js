@@ -118,6 +118,8 @@ async function actOn(act, ids, cost, tell) {
   const sentences = act === "release"
     ? [`${messages(ids.length)} will go to their recipients: ${copies(cost)}.`, "Who wrote them is known to the list from then on."]
     : [`${messages(ids.length)} will go back to their senders, as undeliverable. Nobody else gets them.`];
+  const left = unfinished();
+  if (left) sentences.push(`What is left of an earlier act (${messages(left.ids.length)} to be ${DONE[left.act]}) is forgotten by this; it stays held.`);
   const name = act === "release" ? `Release ${messages(ids.length)}` : `Return ${messages(ids.length)}`;
   if (!(await confirm(`${name}?`, sentences, name))) return false;
   await carryOut(act, ids, name, tell);
