@@ -359,7 +359,7 @@ impl Ledger {
         }
     }
 
-    /// Shows each held message, the oldest first. Verdicts get their turn between portions.
+    /// Shows each held message, the oldest first. It is unlocked between portions.
     fn walk(&self, mut see: impl FnMut(&Position, &Held)) {
         let mut from = Bound::Unbounded;
         loop {
@@ -373,7 +373,6 @@ impl Ledger {
             }
             let Some(last) = last.cloned() else { return };
             drop(book);
-            std::thread::yield_now();
             from = Bound::Excluded(last);
         }
     }
