@@ -6,10 +6,15 @@
 //!
 //! `cargo bench --bench soak -- takeovers 20 [SEED]` takes it over twenty times. It ends with an error if one message
 //! fails, or a watched one is not judged. `takeover-kills` kills one of the two each time: somebody goes on.
+//!
+//! `cargo bench --bench soak -- hostile 1000000 [SEED]` asks the helper a million times for what it must not do. It ends
+//! with an error if one is not refused, the helper grows, or a good request fails afterwards.
 
 #[path = "../../tests/it/harness.rs"]
 #[allow(dead_code, reason = "the tests use all of it")]
 mod harness;
+#[path = "../../tests/it/hostile.rs"]
+mod hostile;
 #[path = "../../tests/it/kills.rs"]
 mod kills;
 #[path = "../../tests/it/takeovers.rs"]
@@ -17,7 +22,7 @@ mod takeovers;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo bench --bench soak -- kills|takeovers|takeover-kills TIMES [SEED]";
+const USAGE: &str = "usage: cargo bench --bench soak -- kills|takeovers|takeover-kills|hostile TIMES [SEED]";
 
 fn main() -> ExitCode {
     if std::env::args().all(|argument| argument != "--bench") {
@@ -37,6 +42,7 @@ fn main() -> ExitCode {
         Some(("kills", times, seed)) => report_kills(times, seed),
         Some(("takeovers", times, seed)) => report_takeovers(times, seed),
         Some(("takeover-kills", times, seed)) => report_takeover_kills(times, seed),
+        Some(("hostile", times, seed)) => report_hostile(times, seed),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -93,4 +99,16 @@ fn report_takeover_kills(times: usize, seed: u64) {
         done.ordinary, done.watched, done.deferred
     );
     println!("the storm was known after each");
+}
+
+fn report_hostile(times: usize, seed: u64) {
+    let done = hostile::hostile(times, seed);
+    println!("{times} hostile requests (seed {seed}) in {:.0} s: all refused", done.took.as_secs_f64());
+    println!("by reason: {:?}", done.refused);
+    let [begun, ended] = done.memory_kib;
+    println!(
+        "the helper's memory: {begun} KiB after a tenth of them, {ended} KiB at the end ({} KiB more are allowed); \
+         a good request was carried out then",
+        hostile::MOST_GROWTH_KIB
+    );
 }

@@ -16,7 +16,7 @@ use crate::admin::api::{
 use crate::admin::backend::{Backend, Page, Refusal, Who};
 use crate::engine::WatchedList;
 use crate::journal::event::Event;
-use crate::quarantine::ledger::Held;
+use crate::quarantine::ledger::{Held, Position, Selected};
 use crate::storm::policy::Mode;
 use crate::storm::state::Phase;
 use crate::telemetry::metrics::Exposition;
@@ -104,7 +104,7 @@ impl Backend for Daemon {
         Pulse {
             now: now.rfc3339(),
             counts: shared.counters.read(),
-            held: shared.ledger.totals().count as u64,
+            held: shared.ledger.count() as u64,
             connections: shared.sessions(),
             storms: storms.iter().filter(|storm| matches!(storm.phase, Phase::Storm { .. })).count(),
         }
@@ -172,7 +172,7 @@ impl Daemon {
             let message = format!("limit is {limit}; allowed: 1 to {MAX_PAGE}");
             return Err(Refusal::request("bad_limit", message));
         }
-        let after = match select.after.as_deref().map(Cursor::parse) {
+        let after = match select.after.as_deref().map(parse_cursor) {
             Some(None) => {
                 let message = "after is not what an answer named as next";
                 return Err(Refusal::request("bad_after", message));
@@ -180,25 +180,18 @@ impl Daemon {
             Some(after) => after,
             None => None,
         };
-        let mut found = self.selected(select);
-        // Those of one moment need an order too, or a page could leave one of them out.
-        found.sort_by(|a, b| Cursor::of(a).cmp(&Cursor::of(b)));
-        let total = found.len() as u64;
-        let copies = found.iter().fold(0, |sum: u64, item| sum.saturating_add(item.copies));
-        let begin = after.map_or(0, |after| found.partition_point(|item| Cursor::of(item) <= after));
-        let rest = found.len().saturating_sub(begin);
-        let page: Vec<Held> = found.into_iter().skip(begin).take(limit).collect();
-        let next = page.last().filter(|_| rest > limit).map(|last| Cursor::of(last).text());
-        Ok(Quarantine { messages: page.into_iter().map(held_info).collect(), next, total, copies })
+        let Selected { items, more, total, copies } = self.selected(select, after.as_ref(), limit);
+        let next = items.last().filter(|_| more).map(cursor);
+        Ok(Quarantine { messages: items.into_iter().map(held_info).collect(), next, total, copies })
     }
 
-    fn selected(&self, select: &Selection) -> Vec<Held> {
+    fn selected(&self, select: &Selection, after: Option<&Position>, limit: usize) -> Selected {
         let now = self.shared.clock.now();
         let same = |wanted: &Option<String>, is: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| is.is_some_and(|is| is.eq_ignore_ascii_case(wanted)))
         };
         let ids: HashSet<&str> = select.ids.iter().map(String::as_str).collect();
-        self.shared.ledger.select(|item| {
+        self.shared.ledger.select(after, limit, |item| {
             (ids.is_empty() || ids.contains(item.queue_id.as_str()))
                 && same(&select.storm, item.storm.as_deref())
                 && same(&select.list, item.list.as_deref())
@@ -342,26 +335,15 @@ impl Daemon {
     }
 }
 
-/// A place among held messages. It holds even where the message itself is gone by the next request.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Cursor<'a> {
-    since: u64,
-    queue_id: &'a str,
+/// A place among held messages, for who asks.
+fn cursor(item: &Held) -> String {
+    format!("{}.{}", item.since.as_millis(), item.queue_id)
 }
 
-impl<'a> Cursor<'a> {
-    fn of(item: &'a Held) -> Self {
-        Self { since: item.since.as_millis(), queue_id: &item.queue_id }
-    }
-
-    fn parse(text: &'a str) -> Option<Self> {
-        let (since, queue_id) = text.split_once('.')?;
-        Some(Self { since: since.parse().ok()?, queue_id })
-    }
-
-    fn text(&self) -> String {
-        format!("{}.{}", self.since, self.queue_id)
-    }
+fn parse_cursor(text: &str) -> Option<Position> {
+    let (since, queue_id) = text.split_once('.')?;
+    let since = Timestamp::from_millis(since.parse().ok()?);
+    Some(Position { since, queue_id: queue_id.to_owned() })
 }
 
 /// What cannot be written down is not done.

@@ -51,11 +51,8 @@ impl Daemon {
         let mut notes = Vec::new();
         let mut note = |text: &str| notes.push(text.to_owned());
         if done.until.is_none() {
-            let held = self
-                .shared
-                .ledger
-                .select(|item| item.held && item.list.as_ref() == Some(&list.address))
-                .len();
+            let held =
+                self.shared.ledger.select(None, 0, |item| item.list.as_ref() == Some(&list.address)).total;
             if held > 0 {
                 note(&format!(
                     "{held} messages to it stay on hold: `becalm quarantine` releases or returns them"

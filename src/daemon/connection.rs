@@ -1,6 +1,10 @@
 //! One milter connection: bytes in, session, engine, bytes out. The only place that knows both the protocol
 //! and the judgement, and translates between them.
 
+mod notice;
+mod passing;
+mod probing;
+
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,25 +14,19 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::answer::mode_name;
-use super::probe::Probe;
 use super::shared::Shared;
 use super::watchdog::Watchdog;
-use crate::alert::notice::Candidate;
 use crate::clock::Stopwatch;
-use crate::engine::{Action, Copies, Decision, Kind, Reason, Transaction};
-use crate::journal::event::Event;
-use crate::journal::record::Judged;
+use crate::engine::{Action, Copies, Decision, Reason, Transaction};
 use crate::milter::{
     AtData, Changes, Client, ClientAddress, Filter, FinalReply, MAX_REPLIES, Macros, ProtocolError, Session,
     SessionLimits, SmtpReply,
 };
 use crate::quarantine::ledger::Held;
 use crate::quarantine::mark::{self, Mark};
-use crate::quarantine::passed::{Place, Reply};
-use crate::storm::policy::Mode;
 use crate::telemetry::latency::Desk;
 use crate::time::Timestamp;
+use probing::Probing;
 
 /// A session reads this much at a time: an envelope of 500 recipients fits.
 const READ_BYTES: usize = 32 * 1024;
@@ -176,15 +174,6 @@ struct Handler {
     probing: Option<Box<Probing>>,
 }
 
-/// A probe, as far as it has come; what is needed where it turns out to be mail after all.
-struct Probing {
-    probe: Probe,
-    sender: Vec<u8>,
-    user: Option<Vec<u8>>,
-    /// Its list was among the recipients.
-    addressed: bool,
-}
-
 impl Handler {
     fn new(shared: Arc<Shared>) -> Self {
         let tx = shared.engine.session(None);
@@ -241,7 +230,8 @@ impl Handler {
                 until: decision.reason.until(),
                 list: list.map(|list| list.key),
             };
-            changes.add_header(mark::HEADER.as_bytes(), self.shared.marker.load().value(&mark).as_bytes());
+            changes
+                .prepend_header(mark::HEADER.as_bytes(), self.shared.marker.load().value(&mark).as_bytes());
         }
         match &decision.action {
             Action::Accept => Some(FinalReply::Accept),
@@ -258,101 +248,6 @@ impl Handler {
             Action::Reject { text } => SmtpReply::new(550, "5.7.1", text).ok().map(FinalReply::Code),
             Action::Discard => Some(FinalReply::Discard),
         }
-    }
-
-    /// The author of a message that waits in a storm may get a notice.
-    fn offer_notice(&self, decision: &Decision, now: Timestamp) {
-        let held = decision.action == Action::Hold && decision.reason == Reason::Storm;
-        if !held || decision.kind == Kind::Automatic || !self.shared.held_letters.are_wanted() {
-            return;
-        }
-        let (Some(list), Some(storm)) = (&decision.list, &decision.storm) else { return };
-        let sender = self.tx.sender();
-        let sender = sender.strip_prefix(b"<").and_then(|rest| rest.strip_suffix(b">")).unwrap_or(sender);
-        let Ok(sender) = std::str::from_utf8(sender) else { return };
-        let members = self.shared.engine.list_named(list.as_bytes(), now).map_or(0, |list| list.members);
-        let id = self.tx.message_id().map(|id| String::from_utf8_lossy(id).into_owned());
-        self.shared.held_letters.offer(Candidate {
-            sender: sender.to_owned(),
-            storm: storm.clone(),
-            list: list.clone(),
-            members,
-            message_id: id,
-        });
-    }
-
-    /// It goes to others too: it is mail, whoever sends it, and is judged as such from the beginning.
-    fn is_no_probe(&mut self) {
-        let Some(probing) = self.probing.take() else { return };
-        let Probing { probe, sender, user, addressed } = *probing;
-        self.shared.engine.begin(&mut self.tx, &sender, user.as_deref(), self.began);
-        if addressed {
-            self.recipient(probe.list().as_bytes());
-        }
-    }
-
-    /// What an operator wants to know who probes a list. It is no message: nothing is counted.
-    fn tell(&self, probe: &Probe) -> FinalReply {
-        let engine = &self.shared.engine;
-        let list = engine.list_named(probe.list().as_bytes(), self.began);
-        let known = list.map(|list| {
-            let mode = match (list.policy.never_hold, engine.is_observing()) {
-                (true, _) => "never held",
-                (false, true) => "observe (everything is)",
-                (false, false) => mode_name(list.policy.mode),
-            };
-            let marker = self.shared.marker.load();
-            let (node, address, members) = (marker.node(), &list.address, list.members);
-            format!("node={node}; list={address}; members={members}; mode={mode}")
-        });
-        info!(list = probe.list(), known = known.is_some(), "a probe came by");
-        let text = probe.answer(known.as_deref());
-        let reply = SmtpReply::new(550, "5.7.1", &text);
-        FinalReply::Code(reply.expect("550 is a refusal, and 5.7.1 of its class"))
-    }
-
-    /// The conversations that a message belongs to. None where it also goes to a list whose mail is never held.
-    fn places(&self, judged: &Judged) -> Vec<Place> {
-        let world = self.shared.engine.world();
-        let protected = judged
-            .shares
-            .iter()
-            .any(|share| world.list_by_key(share.list).is_some_and(|list| list.policy.never_hold));
-        let places = judged.shares.iter().filter(|share| share.thread != 0 && !protected);
-        places.map(|share| Place { list: share.list, thread: share.thread }).collect()
-    }
-
-    /// A storm that this message declared wants back what has passed of its conversation.
-    fn want_back(&self, events: &[Event], places: &[Place], now: Timestamp) {
-        let engine = &self.shared.engine;
-        for event in events {
-            let Event::StormStarted { storm, list: Some(list), .. } = event else { continue };
-            let Some(list) = engine.list_named(list.as_bytes(), now) else { continue };
-            if list.policy.mode != Mode::Hold || engine.is_observing() {
-                continue;
-            }
-            for place in places.iter().filter(|place| place.list == list.key) {
-                self.shared.passed.claw_back(*place, storm, now);
-            }
-        }
-    }
-
-    /// A reply that passes may be wanted back: its queue id is noted, if it carries a mark by which the helper knows
-    /// it, and nothing exempts it.
-    fn remember_passed(&self, decision: &Decision, places: Vec<Place>, queue_id: &str, now: Timestamp) {
-        let passes = decision.action == Action::Accept && decision.reason != Reason::Exempt;
-        let marked = decision.enforced && !self.shared.engine.is_observing();
-        if !passes || !marked || decision.kind == Kind::New || places.is_empty() {
-            return;
-        }
-        self.shared.passed.note(Reply {
-            queue_id: queue_id.to_owned(),
-            places,
-            list: decision.list.clone(),
-            author: decision.author.clone(),
-            copies: decision.audience,
-            at: now,
-        });
     }
 
     fn report(&self, decision: Decision, queue_id: String, now: Timestamp) {
@@ -505,6 +400,7 @@ impl Filter for Handler {
         match self.carry_out(&decision, &queue_id, now, changes) {
             Some(reply) => {
                 self.offer_notice(&decision, now);
+                self.know_suspect(&decision);
                 self.remember_passed(&decision, places, &queue_id, now);
                 self.report(decision, queue_id, now);
                 reply

@@ -42,8 +42,13 @@ impl Daemon {
             if let Some(before) = before
                 && let Err(error) = daemon.kin.confirm(before).await
             {
-                // The one that runs takes connections again; this one's are few.
+                // The one that runs goes on, and writes the journal again: at once, not when the last session here
+                // has ended. What is judged here until then is told to nobody; it is little.
                 drop(listeners);
+                let shared = Arc::clone(&daemon.shared);
+                if spawn_blocking(move || shared.memory.release()).await.is_err() {
+                    warn!("the journal could not be let go: the becalm that runs writes it when this one has ended");
+                }
                 stop_accepting(&workers).await;
                 daemon.drain(&mut None, &mut None, &mut closed(), &mut signals).await;
                 daemon.end(workers, None).await;
@@ -56,7 +61,7 @@ impl Daemon {
             let mut sockets = Some(Arc::new(listeners));
             let mut claims = daemon.open_takeover_socket();
             // One keeper at a time: the one before has stopped its own.
-            daemon.start_keeper()?;
+            daemon.start_keeper(takes_over)?;
             daemon.alerts.start().map_err(system("cannot start the thread of alerts"))?;
             daemon.serving.store(true, Ordering::Release);
             ready(&daemon);
@@ -101,8 +106,8 @@ impl Daemon {
             .map_err(|source| StartError::System { what: "cannot start the worker threads", source })
     }
 
-    fn start_keeper(&self) -> Result<(), StartError> {
-        self.keeper.start().map_err(|source| StartError::System {
+    fn start_keeper(&self, goes_on: bool) -> Result<(), StartError> {
+        self.keeper.start(goes_on).map_err(|source| StartError::System {
             what: "cannot start the keeper of the quarantine",
             source,
         })
@@ -119,7 +124,7 @@ impl Daemon {
         // First this: mail waits.
         let workers = sockets.map(|sockets| self.start_workers(sockets)).transpose()?;
         self.resume_journal().await;
-        self.start_keeper()?;
+        self.start_keeper(true)?;
         Ok(workers)
     }
 
@@ -234,17 +239,17 @@ impl Daemon {
     fn adopt(&self, new: Config) -> Result<(), String> {
         let now = self.shared.clock.now();
         let mut directory = self.directory();
+        // First what can fail, for nothing must have changed then: neither here nor for the next look at the sources.
+        let unkept = |error| format!("[limits]: {error}");
+        new.limits.validate().map_err(unkept)?;
         directory.reload(new.directory.clone(), new.addresses.clone(), now);
         let snapshot = Arc::clone(directory.snapshot());
         site::report_sources(&snapshot);
+        self.shared.engine.set_world(site::parts(&new, snapshot), site::policy(&new), now).map_err(unkept)?;
         let waits = self.standing().at_start.needs_restart(&new);
         if !waits.is_empty() {
             warn!(settings = waits.join(", "), "these wait for a restart, the rest is in force");
         }
-        self.shared
-            .engine
-            .set_world(site::parts(&new, snapshot), site::policy(&new), now)
-            .map_err(|error| format!("[limits]: {error}"))?;
         self.shared.set_limits(site::patience(&new), new.listen.max_connections);
         // The history of lists that are new begins now.
         self.shared.memory.checkpoint_soon();

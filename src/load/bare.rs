@@ -83,7 +83,7 @@ async fn accept(listener: std::os::unix::net::UnixListener, bare: Bare) -> io::R
 async fn session(mut stream: UnixStream, bare: Bare) -> io::Result<()> {
     let at_data: &[u8] = if bare == Bare::Data { b"\0\0\0\x01a" } else { b"\0\0\0\x01c" };
     let at_end: &[u8] = match bare {
-        Bare::Hold => b"\0\0\0\x16hX-Becalm\0value, held\0\0\0\0\x07qstorm\0\0\0\0\x01a",
+        Bare::Hold => b"\0\0\0\x1ai\0\0\0\0X-Becalm\0value, held\0\0\0\0\x07qstorm\0\0\0\0\x01a",
         _ => b"\0\0\0\x01a",
     };
     let mut input = Vec::with_capacity(64 * 1024);

@@ -135,6 +135,8 @@ pub struct Changes<'a> {
 const MAX_CHANGES: usize = 256 * 1024;
 /// A field we add, in bytes: ours are far shorter, and Sendmail refuses more than 32 KiB of header.
 const MAX_FIELD: usize = 4096;
+/// Where a field is inserted. Postfix (3.7.11, seen) and Sendmail count the header's fields from 0 here.
+const FIRST: u32 = 0;
 /// Reason for the hold queue, in bytes: it ends up in one line of a log.
 const MAX_REASON: usize = 250;
 
@@ -143,12 +145,14 @@ impl<'a> Changes<'a> {
         Self { start: out.len(), out, agreed, recipients, quarantine: None }
     }
 
-    /// Adds a field at the end of the header. `value` may be folded: LF, then a space or a tab.
-    pub fn add_header(&mut self, name: &[u8], value: &[u8]) -> bool {
+    /// Puts a field before all others of the header, the MTA's own `Received` too: whoever looks for it finds it at
+    /// once, however long the header is. Delete fields first, or their numbers shift. `value` may be folded: LF, then
+    /// a space or a tab.
+    pub fn prepend_header(&mut self, name: &[u8], value: &[u8]) -> bool {
         if name.len() + value.len() > MAX_FIELD || !is_field_name(name) || !is_field_value(value) {
             return false;
         }
-        self.change(action::ADD_HEADERS, b'h', &[name, b"\0", value, b"\0"])
+        self.change(action::ADD_HEADERS, b'i', &[&FIRST.to_be_bytes(), name, b"\0", value, b"\0"])
     }
 
     /// Deletes the `index`-th field of this name, from 1. Delete the last one first: then it does not matter
@@ -271,12 +275,12 @@ mod tests {
     fn quarantine_comes_right_before_the_final_reply() {
         let out = changes(ALL, 2, &FinalReply::Accept, |changes| {
             assert!(changes.quarantine(b"a\nstorm"));
-            assert!(changes.add_header(b"X-A", b"1\n 2"));
+            assert!(changes.prepend_header(b"X-A", b"1\n 2"));
             assert!(changes.delete_header(b"X-B", 2));
         });
         assert_eq!(
             out,
-            b"\0\0\0\x0ahX-A\x001\n 2\0\0\0\0\x0am\0\0\0\x02X-B\0\0\0\0\0\x09qa?storm\0\0\0\0\x01a"
+            b"\0\0\0\x0ei\0\0\0\0X-A\x001\n 2\0\0\0\0\x0am\0\0\0\x02X-B\0\0\0\0\0\x09qa?storm\0\0\0\0\x01a"
                 .as_slice()
         );
     }
@@ -293,7 +297,7 @@ mod tests {
     #[test]
     fn what_was_not_offered_is_not_done() {
         let out = changes(Agreed { actions: 0, ..ALL }, 9, &FinalReply::Accept, |changes| {
-            assert!(!changes.add_header(b"X", b"y"));
+            assert!(!changes.prepend_header(b"X", b"y"));
             assert!(!changes.delete_header(b"X", 1));
             assert!(!changes.quarantine(b"storm"));
             assert!(!changes.delete_recipient(b"a"));
@@ -314,10 +318,10 @@ mod tests {
     fn nothing_breaks_out_of_a_field() {
         changes(ALL, 1, &FinalReply::Accept, |changes| {
             for value in [&b"a\nBcc: x"[..], b"a\n", b"a\r\n b", b"a\0b"] {
-                assert!(!changes.add_header(b"X", value), "{value:?}");
+                assert!(!changes.prepend_header(b"X", value), "{value:?}");
             }
             for name in [&b""[..], b"X:", b"X Y", b"X\n", b"\xc3\xa9"] {
-                assert!(!changes.add_header(name, b"v"), "{name:?}");
+                assert!(!changes.prepend_header(name, b"v"), "{name:?}");
                 assert!(!changes.delete_header(name, 1), "{name:?}");
             }
             assert!(!changes.delete_header(b"X", 0));

@@ -84,7 +84,7 @@ impl Filter for Probe {
         }
         if contains(&self.subject, "storm") {
             changes.quarantine(b"storm");
-            changes.add_header(b"X-Becalm", b"held");
+            changes.prepend_header(b"X-Becalm", b"held");
         }
         if contains(&self.subject, "strip") {
             for name in self.recipients.iter().filter(|name| contains(name, "list")) {

@@ -2,27 +2,33 @@
 //! memory of why, set right from the queue again and again ([`Ledger::reconcile`]), and all of it can be had back
 //! from the queue: the marks of the messages say what they are.
 
+mod reconcile;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::mark::Mark;
 use crate::time::Timestamp;
+pub use reconcile::Reconciled;
 
 /// Held messages that are remembered, about 400 bytes each: more than `[quarantine] max_count` may be. What is
 /// beyond it stays on hold, and comes in when others have gone.
 const MOST: usize = 110_000;
 
+/// Messages that are looked at while the ledger is locked: a verdict waits for a millisecond at most.
+const PORTION: usize = 1_000;
+
 /// Messages that would have been held; the oldest is forgotten first.
 const MOST_OBSERVED: usize = 2_000;
 
 /// Queue ids that are remembered after they left: a release and the administrator's second thoughts lie minutes or
-/// hours apart.
+/// hours apart. A restart forgets them, on purpose: it would take a record in the journal for each message that is
+/// released, for the sake of one that was let go, not delivered yet (or `postsuper -h` would not find it), put back by
+/// hand, and met by a restart. That one goes by its mark again. Who wants mail to stay says so to becalm, not to Postfix:
+/// a list that is closed by hand is journalled, and cancels the timers of its suspicions.
 const MOST_LEFT: usize = 20_000;
-
-/// So long after the verdict a message may still be on its way into the hold queue. One that takes longer is taken
-/// in when it is there.
-const ON_ITS_WAY: Duration = Duration::from_secs(10);
 
 /// Taken for a message whose size is not known yet, where none is known.
 const USUAL_SIZE: u64 = 20_000;
@@ -73,13 +79,33 @@ pub struct InQueue {
     pub size: u64,
 }
 
-/// What setting the ledger right came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reconciled {
-    /// Messages that somebody else has taken out of the queue.
-    pub gone: usize,
-    /// Messages that the ledger had never heard of.
-    pub taken_in: usize,
+/// A place among held messages, the oldest first. It holds even where the message itself has gone meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// When it was held.
+    pub since: Timestamp,
+    /// Its queue id: those of one moment need an order too.
+    pub queue_id: String,
+}
+
+impl Position {
+    /// Of a message.
+    pub fn of(item: &Held) -> Self {
+        Self { since: item.since, queue_id: item.queue_id.clone() }
+    }
+}
+
+/// Some of the held messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selected {
+    /// The oldest first.
+    pub items: Vec<Held>,
+    /// Are there more behind them?
+    pub more: bool,
+    /// How many there are in all, those before and behind included.
+    pub total: u64,
+    /// Their copies.
+    pub copies: u64,
 }
 
 /// How much may be held.
@@ -143,6 +169,10 @@ struct Book {
     left_order: VecDeque<String>,
     /// Held messages that go by themselves, in the order in which they do.
     timers: BTreeSet<(Timestamp, u64)>,
+    /// Held messages, the oldest first.
+    by_age: BTreeMap<Position, u64>,
+    /// The sum of their copies: wider than a copy's count, so that what was added can be taken off again.
+    copies: u128,
     /// Of the held messages whose size is known: how many, and the sum.
     sized: u64,
     bytes: u64,
@@ -170,14 +200,20 @@ impl Ledger {
     pub fn keep_held(&self, list: Option<&str>, storm: &str) {
         let mut book = self.book();
         let Book { held, observed, timers, .. } = &mut *book;
-        for (number, item) in held.iter_mut().chain(observed.iter_mut()) {
-            if item.list.as_deref() == list
-                && let Some(until) = item.until.take()
-            {
-                timers.remove(&(until, *number));
-                // Without a list it may be of another conversation: it waits for an operator, under no storm's name.
-                item.storm = list.map(|_| storm.to_owned());
+        // Without a list it may be of another conversation: it waits for an operator, under no storm's name.
+        let storm = list.map(|_| storm.to_owned());
+        let mut keep = |item: &mut Held| {
+            let kept = item.until.is_some() && item.list.as_deref() == list;
+            if kept {
+                item.until = None;
+                item.storm.clone_from(&storm);
             }
+            kept
+        };
+        // Only those that wait are looked at: they are few where much is held.
+        timers.retain(|(_, number)| !held.get_mut(number).is_some_and(&mut keep));
+        for item in observed.values_mut() {
+            keep(item);
         }
     }
 
@@ -193,9 +229,11 @@ impl Ledger {
     pub fn overdue(&self, age: Duration, now: Timestamp, most: usize) -> Vec<Held> {
         let book = self.book();
         let overdue = book
-            .held
+            .by_age
             .values()
-            .filter(|item| item.reason != BY_HAND && item.trouble.is_none() && now.since(item.since) >= age);
+            .filter_map(|number| book.held.get(number))
+            .take_while(|item| now.since(item.since) >= age)
+            .filter(|item| item.reason != BY_HAND && item.trouble.is_none());
         overdue.take(most).cloned().collect()
     }
 
@@ -228,74 +266,55 @@ impl Ledger {
 
     /// The latest `most` items that `wanted` picks, the latest first.
     pub fn latest(&self, most: usize, wanted: impl Fn(&Held) -> bool) -> Vec<Held> {
-        let book = self.book();
-        let wanted = |(number, item): (&u64, &Held)| wanted(item).then(|| (*number, item.clone()));
-        let latest = |items: &BTreeMap<u64, Held>| -> Vec<(u64, Held)> {
-            items.iter().rev().filter_map(wanted).take(most).collect()
-        };
-        let mut items = latest(&book.held);
-        items.extend(latest(&book.observed));
+        let pick = |number: &u64, item: &Held| wanted(item).then(|| (*number, item.clone()));
+        let mut items = Vec::new();
+        for (number, item) in self.book().observed.iter().rev() {
+            items.extend(pick(number, item));
+        }
+        items.truncate(most);
+        let (mut held, mut before) = (Vec::new(), u64::MAX);
+        while held.len() < most {
+            let book = self.book();
+            let lowest = before;
+            for (number, item) in book.held.range(..before).rev().take(PORTION) {
+                held.extend(pick(number, item));
+                before = *number;
+            }
+            if before == lowest {
+                break;
+            }
+        }
+        items.extend(held);
         items.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
         items.into_iter().take(most).map(|(_, item)| item).collect()
     }
 
-    /// What is held and `wanted`, the oldest first.
-    pub fn select(&self, wanted: impl Fn(&Held) -> bool) -> Vec<Held> {
-        let mut items: Vec<Held> = self.book().held.values().filter(|item| wanted(item)).cloned().collect();
-        items.sort_by_key(|item| item.since);
-        items
+    /// `most` held messages that are `wanted` and come after a place, and how many there are in all. Looks at all of
+    /// them, a portion at a time: what comes or goes meanwhile may be counted or not.
+    pub fn select(&self, after: Option<&Position>, most: usize, wanted: impl Fn(&Held) -> bool) -> Selected {
+        let mut selected = Selected::default();
+        self.walk(|position, item| {
+            if !wanted(item) {
+                return;
+            }
+            selected.total += 1;
+            selected.copies = selected.copies.saturating_add(item.copies);
+            if after.is_some_and(|after| position <= after) {
+                return;
+            }
+            if selected.items.len() < most {
+                selected.items.push(item.clone());
+            } else {
+                selected.more = true;
+            }
+        });
+        selected
     }
 
     /// A held message.
     pub fn get(&self, queue_id: &str) -> Option<Held> {
         let book = self.book();
         book.held.get(book.by_id.get(queue_id)?).cloned()
-    }
-
-    /// Sets the ledger right from the hold queue as it was at `looked`. `storm_of` names the storm that a
-    /// suspicion belongs to of which nothing is known but its mark: one that is open on its list, or that was declared
-    /// while it waited.
-    pub fn reconcile(
-        &self,
-        queue: Vec<InQueue>,
-        looked: Timestamp,
-        storm_of: impl Fn(&Held) -> Option<String>,
-    ) -> Reconciled {
-        let mut book = self.book();
-        let there: HashSet<&str> = queue.iter().map(|message| message.mark.queue_id.as_str()).collect();
-        let gone: Vec<String> = book
-            .held
-            .values()
-            .filter(|item| !there.contains(item.queue_id.as_str()) && looked.since(item.since) > ON_ITS_WAY)
-            .map(|item| item.queue_id.clone())
-            .collect();
-        for queue_id in &gone {
-            book.remove(queue_id);
-            book.note_left(queue_id);
-        }
-        let storms = Storms::among(&queue);
-        let mut taken_in = 0;
-        for message in queue {
-            if let Some(number) = book.by_id.get(&message.mark.queue_id).copied() {
-                book.set_size(number, message.size);
-            } else if book.held.len() < MOST {
-                let mut item = taken_in_from(message);
-                if book.left.contains(&item.queue_id) {
-                    // Somebody's own `postsuper -h`, which is not to be undone.
-                    item.reason = BY_HAND;
-                    item.until = None;
-                }
-                if item.until.is_some()
-                    && let Some(storm) = storm_of(&item).or_else(|| storms.after(&item))
-                {
-                    item.until = None;
-                    item.storm = Some(storm);
-                }
-                book.insert(item);
-                taken_in += 1;
-            }
-        }
-        Reconciled { gone: gone.len(), taken_in }
     }
 
     /// How many messages are held.
@@ -308,10 +327,10 @@ impl Ledger {
         let book = self.book();
         Totals {
             count: book.held.len(),
-            copies: book.held.values().fold(0, |sum, item| sum.saturating_add(item.copies)),
+            copies: u64::try_from(book.copies).unwrap_or(u64::MAX),
             bytes: book.estimated_bytes(),
             waiting: book.timers.len(),
-            oldest: book.held.values().map(|item| item.since).min(),
+            oldest: book.by_age.keys().next().map(|position| position.since),
         }
     }
 
@@ -340,6 +359,24 @@ impl Ledger {
         }
     }
 
+    /// Shows each held message, the oldest first. It is unlocked between portions.
+    fn walk(&self, mut see: impl FnMut(&Position, &Held)) {
+        let mut from = Bound::Unbounded;
+        loop {
+            let book = self.book();
+            let mut last = None;
+            for (position, number) in book.by_age.range((from, Bound::Unbounded)).take(PORTION) {
+                if let Some(item) = book.held.get(number) {
+                    see(position, item);
+                }
+                last = Some(position);
+            }
+            let Some(last) = last.cloned() else { return };
+            drop(book);
+            from = Bound::Excluded(last);
+        }
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -364,6 +401,8 @@ impl Book {
         if let Some(until) = item.until {
             self.timers.insert((until, number));
         }
+        self.by_age.insert(Position::of(&item), number);
+        self.copies += u128::from(item.copies);
         if let Some(size) = item.size {
             self.sized += 1;
             self.bytes = self.bytes.saturating_add(size);
@@ -377,6 +416,8 @@ impl Book {
         if let Some(until) = item.until {
             self.timers.remove(&(until, number));
         }
+        self.by_age.remove(&Position::of(&item));
+        self.copies -= u128::from(item.copies);
         if let Some(size) = item.size {
             self.sized -= 1;
             self.bytes = self.bytes.saturating_sub(size);
@@ -410,54 +451,6 @@ impl Book {
         let usual = self.bytes.checked_div(self.sized).unwrap_or(USUAL_SIZE);
         let unknown = (self.held.len() as u64).saturating_sub(self.sized);
         self.bytes.saturating_add(usual.saturating_mul(unknown))
-    }
-}
-
-/// Storms that messages in the queue tell of: by list, when the latest of them was held.
-struct Storms(HashMap<Option<String>, (Timestamp, String)>);
-
-impl Storms {
-    fn among(queue: &[InQueue]) -> Self {
-        let mut storms = HashMap::new();
-        for message in queue.iter().filter(|message| message.mark.reason == "storm") {
-            let latest =
-                storms.entry(message.list.clone()).or_insert_with(|| (message.mark.at, String::new()));
-            if message.mark.at >= latest.0 {
-                *latest = (message.mark.at, message.mark.storm.clone());
-            }
-        }
-        Self(storms)
-    }
-
-    /// The storm that came after a suspicion. It may have been released for long and a later one be meant; then the
-    /// message waits for an operator, who can tell.
-    fn after(&self, suspicion: &Held) -> Option<String> {
-        let (at, storm) = self.0.get(&suspicion.list)?;
-        (*at >= suspicion.since).then(|| storm.clone())
-    }
-}
-
-fn taken_in_from(message: InQueue) -> Held {
-    let InQueue { mark, list, sender, size } = message;
-    let reason = match (mark.verdict.as_str(), mark.reason.as_str()) {
-        ("hold", "suspicion") => "suspicion",
-        ("hold", "automatic") => "automatic",
-        ("hold", "storm") => "storm",
-        ("hold", "limit") => "limit",
-        _ => BY_HAND,
-    };
-    Held {
-        queue_id: mark.queue_id,
-        list,
-        author: Some(sender).filter(|sender| !sender.is_empty()),
-        reason,
-        storm: Some(mark.storm).filter(|storm| storm != "-"),
-        copies: mark.copies,
-        since: mark.at,
-        until: mark.until.filter(|_| reason == "suspicion"),
-        held: true,
-        size: Some(size),
-        trouble: None,
     }
 }
 

@@ -118,15 +118,18 @@ fn the_queue_is_the_truth() {
         },
     ];
     let outcome = ledger.reconcile(queue.clone(), at(1000), |_| None);
-    assert_eq!(outcome, Reconciled { gone: 1, taken_in: 2 });
-    assert_eq!(ids(&ledger.select(|_| true)), ["unheard of", "accepted", "still there", "on its way"]);
+    assert_eq!(outcome, Reconciled { gone: 1, never_seen: vec!["released by hand".into()], taken_in: 2 });
+    assert_eq!(
+        ids(&ledger.select(None, 9, |_| true).items),
+        ["unheard of", "accepted", "still there", "on its way"]
+    );
     let item = ledger.get("unheard of").unwrap();
     assert_eq!((item.until, item.copies, item.size), (Some(at(800)), 7, Some(1000)));
     assert_eq!(item.author.as_deref(), Some("a@example.org"));
     assert_eq!(ledger.get("still there").unwrap().size, Some(1000));
     assert_eq!(ledger.get("accepted").unwrap().reason, BY_HAND);
     assert_eq!(ledger.reconcile(queue, at(1001), |_| None), Reconciled::default(), "and it stays so");
-    assert_eq!(ids(&ledger.overdue(Duration::from_secs(500), at(1000), 9)), ["still there", "unheard of"]);
+    assert_eq!(ids(&ledger.overdue(Duration::from_secs(500), at(1000), 9)), ["unheard of", "still there"]);
 }
 
 #[test]
@@ -173,6 +176,57 @@ fn limits_on_count_bytes_and_disk() {
     assert_eq!(ledger.full(), Some(Full::Bytes));
 }
 
+/// Pages join without a gap where messages come and go between them, and those of one moment have an order.
+#[test]
+fn pages_join() {
+    let ledger = Ledger::default();
+    let count = 2 * PORTION + 7;
+    for number in 0..count {
+        let item = held(&format!("{number:05}"), if number % 3 == 0 { ALL } else { "dev@example.org" }, None);
+        ledger.note(Held { since: at(number as u64 / 10), copies: 2, ..item });
+    }
+    let wanted = |item: &Held| item.list.as_deref() == Some(ALL);
+    let all = count.div_ceil(3) as u64;
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = ledger.select(after.as_ref(), 100, wanted);
+        assert_eq!((page.total, page.copies), (all, 2 * all));
+        after = page.items.last().map(Position::of);
+        seen.extend(page.items.into_iter().map(|item| item.queue_id));
+        if !page.more {
+            break;
+        }
+        // What the next page begins after has gone.
+        let last = seen.last().unwrap();
+        let item = ledger.remove(last).unwrap();
+        ledger.note(Held { list: Some("gone@example.org".to_owned()), ..item.clone() });
+        ledger.remove(last);
+        ledger.note(Held { since: Timestamp::default(), ..item });
+    }
+    let expected: Vec<String> = (0..count).step_by(3).map(|number| format!("{number:05}")).collect();
+    assert_eq!(seen, expected);
+    assert_eq!(ledger.latest(2, |_| true).len(), 2);
+    let last = ledger.latest(usize::MAX, |item| item.queue_id == "00001");
+    assert_eq!(ids(&last), ["00001"], "to the very first");
+    assert_eq!(ledger.totals().oldest, Some(Timestamp::default()));
+    assert_eq!(ledger.totals().copies, 2 * count as u64);
+}
+
+#[test]
+fn nobody_waits_while_the_storms_of_unknown_mail_are_looked_up() {
+    let ledger = Ledger::default();
+    for number in 0..3 * PORTION {
+        ledger.note(held(&number.to_string(), ALL, None));
+    }
+    let queue = (0..3 * PORTION).map(|number| in_queue(&format!("new{number}"), "suspicion", 1, Some(9)));
+    let free = std::cell::Cell::new(0);
+    ledger.reconcile(queue.collect(), at(1), |_| {
+        free.set(free.get() + usize::from(ledger.0.try_lock().is_ok()));
+        None
+    });
+    assert_eq!(free.get(), 3 * PORTION, "storms are looked up while it is free");
+}
+
 /// Whatever is done to it, its parts agree.
 #[test]
 fn its_parts_agree() {
@@ -206,5 +260,9 @@ fn its_parts_agree() {
         assert_eq!(timers, book.timers);
         let sizes: Vec<u64> = book.held.values().filter_map(|item| item.size).collect();
         assert_eq!((sizes.len() as u64, sizes.iter().sum()), (book.sized, book.bytes));
+        let ages: BTreeMap<_, _> =
+            book.held.iter().map(|(number, item)| (Position::of(item), *number)).collect();
+        assert_eq!(ages, book.by_age);
+        assert_eq!(book.held.values().map(|item| u128::from(item.copies)).sum::<u128>(), book.copies);
     }
 }

@@ -18,8 +18,13 @@ pub struct Pace {
 impl Pace {
     /// `per_minute` copies; at least 1, at most 2^40. The bucket is full.
     pub fn new(per_minute: u64, now: Timestamp) -> Self {
-        let per_minute = per_minute.clamp(1, 1 << 40);
-        Self { per_minute, level: per_minute.saturating_mul(MINUTE), at: now }
+        let empty = Self::empty(per_minute, now);
+        Self { level: empty.per_minute.saturating_mul(MINUTE), ..empty }
+    }
+
+    /// The same with nothing in the bucket: for one who goes on where another has just let mail go.
+    pub fn empty(per_minute: u64, now: Timestamp) -> Self {
+        Self { per_minute: per_minute.clamp(1, 1 << 40), level: 0, at: now }
     }
 
     /// Another rate; what is in the bucket stays.
@@ -77,12 +82,13 @@ mod tests {
 
     #[test]
     fn what_is_given_back_can_be_used_again() {
-        let now = Timestamp::default();
-        let mut pace = Pace::new(10, now);
+        let mut pace = Pace::empty(10, Timestamp::default());
+        assert!(!pace.admits(1, Timestamp::default()));
+        let now = Timestamp::from_millis(60_000);
         assert!(pace.admits(50, now) && !pace.admits(1, now));
         pace.give_back(50);
         assert!(pace.admits(10, now) && !pace.admits(1, now));
         pace.set(5);
-        assert!(pace.admits(5, Timestamp::from_millis(60_000)));
+        assert!(pace.admits(5, Timestamp::from_millis(120_000)));
     }
 }

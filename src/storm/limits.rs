@@ -37,6 +37,16 @@ pub struct LimitSettings {
     pub mode: crate::storm::policy::Mode,
 }
 
+impl LimitSettings {
+    /// Whether its rates can be kept: where they can, nothing that is made of them fails.
+    ///
+    /// # Errors
+    /// See [`RateError`].
+    pub fn validate(&self) -> Result<(), RateError> {
+        [self.author, self.organisation].into_iter().flatten().try_for_each(Rate::validate)
+    }
+}
+
 /// A rate that cannot be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RateError {
@@ -391,7 +401,8 @@ mod tests {
         assert_eq!(validate(u32::MAX, Rate::LONGEST), Some(Ok(())));
         assert!(matches!(validate(1, Duration::MAX), Some(Err(RateError::TooSlow { .. }))));
         let slow = LimitSettings { author: rate(1, Duration::MAX), ..LimitSettings::default() };
-        assert!(Limits::new(&slow, 8).is_err());
+        assert!(Limits::new(&slow, 8).is_err() && slow.validate().is_err());
+        assert_eq!(LimitSettings { author: rate(1, Rate::LONGEST), ..slow }.validate(), Ok(()));
     }
 
     #[test]

@@ -375,6 +375,11 @@ impl Helper {
         &self.socket
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Connects as root.
     #[track_caller]
     pub fn connect(&self) -> becalm::quarantine::client::Client {

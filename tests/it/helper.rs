@@ -16,6 +16,7 @@ use crate::harness::{
     Becalm, Helper, Letter, Mailbox, PATIENCE, Site, TOUCHY, open_folder, person, queued, start_storm,
     wait_until,
 };
+use crate::hostile::as_user;
 
 const ALL: &str = "all@example.org";
 /// In one test, mail to this address is put on hold by Postfix itself.
@@ -105,7 +106,7 @@ fn holds_releases_returns_and_expires() {
 fn mail_on_its_way_can_be_held() {
     let site =
         Site::with(&config(), |postfix| postfix.default_action("tempfail").set("defer_transports", "file"));
-    let accepted = queued(&start_storm(&site, ALL)[0]);
+    let [accepted, stopped] = start_storm(&site, ALL).map(|reply| queued(&reply));
     let ordinary = queued(&site.send(&Letter::new(&person(7), "lunch"), &["friend@example.org"]));
     site.postfix.wait_until_idle(PATIENCE).unwrap();
     let deferred: Vec<String> =
@@ -121,7 +122,37 @@ fn mail_on_its_way_can_be_held() {
     // It comes back as a new message: the queue manager may still remember the old one.
     assert_eq!(client.act(&Request::Release(id(&accepted))).unwrap().said, ["requeued"]);
     site.postfix.wait_for_log(&format!("orig_id={accepted}"), PATIENCE).unwrap();
-    assert!(site.postfix.hold_queue().unwrap().is_empty());
+    let on_hold: Vec<String> =
+        site.postfix.hold_queue().unwrap().into_iter().map(|message| message.queue_id).collect();
+    assert_eq!(on_hold, [stopped]);
+}
+
+/// The mark comes before everything: it is found in a header that is longer than anybody reads, and what comes in
+/// under its name from outside is still taken off.
+#[test]
+fn a_mark_is_found_however_long_the_header_is() {
+    let site = Site::new(&config());
+    let root = queued(&start_storm(&site, ALL)[1]);
+    let mut letter = Letter::new(&person(5), "long").answers("root-all-example.org");
+    for n in 0..10_000 {
+        letter = letter.field(&format!("X-{n}: a"));
+    }
+    let foreign = (0..3).fold(letter, |letter, n| letter.field(&format!("X-Becalm: v=1; forged={n}")));
+    let id_of_long = queued(&site.send(&foreign, &[ALL]));
+    let text = site.postfix.postcat(&id_of_long).unwrap();
+    let named = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+    assert_eq!((named("X-Becalm:"), named("X-9999:")), (1, 1), "our own is left, and all else");
+    let place = |name: &str| text.find(name).unwrap_or_else(|| panic!("{name}"));
+    assert!(place("X-Becalm: ") < place("Received: ") && place("Received: ") < place("From: "));
+
+    let helper = Helper::start(&site.postfix, &site.becalm);
+    let mut client = helper.connect();
+    let (list, others) = client.list().unwrap();
+    assert_eq!(list.iter().map(|item| &item.id).collect::<Vec<_>>(), [&root, &id_of_long]);
+    assert_eq!(others, 0);
+    client.act(&Request::Release(id(&id_of_long))).unwrap();
+    let text = site.delivered_text(&id_of_long);
+    assert!(text.contains("\nX-9999: a\n") && text.contains("reason=storm"));
 }
 
 /// Sends a line as it is, and returns the reply.
@@ -241,18 +272,6 @@ fn hostile_requests_are_refused_with_a_reason() {
     for id in [&plain, &made_up, &copied, &ids[0], &ids[1]] {
         assert!(fates.held.contains(id));
     }
-}
-
-/// Runs something in a thread that belongs to another user.
-fn as_user<T: Send>(user: u32, run: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            let user = rustix::process::Uid::from_raw(user);
-            rustix::thread::set_thread_res_uid(user, user, user).expect("root may");
-            run()
-        });
-        thread.join().expect("it does not panic")
-    })
 }
 
 #[test]

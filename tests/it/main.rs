@@ -16,6 +16,7 @@ mod failures;
 mod filtered;
 mod harness;
 mod helper;
+mod hostile;
 mod http;
 mod journal;
 mod kills;

@@ -91,7 +91,7 @@ fn suspicions_that_calm_down_are_released_in_order_and_their_authors_are_known()
 #[test]
 fn the_pace_is_kept() {
     let site = Site::new(&format!(
-        "[verdict]\nmode = 'hold'\n[storm]\ndelay = '1s'\n[[list]]\naddress = '{ALL}'\n{WARY}"
+        "listen.drain = '0s'\nquarantine.reconcile = '1s'\n[verdict]\nmode = 'hold'\n[storm]\ndelay = '1s'\n[[list]]\naddress = '{ALL}'\n{WARY}"
     ));
     let _helper = Helper::start(&site.postfix, &site.becalm);
     let mut client = site.client();
@@ -106,6 +106,64 @@ fn the_pace_is_kept() {
     site.becalm.wait_for_log("released: nothing came of the suspicion");
     assert_eq!(ids(&held(&site)), [&sent[2], &sent[3]]);
     assert_eq!(site.becalm.status().counts.released, 1);
+
+    // A becalm that takes over does not begin with a full purse: the pace is that of both.
+    let Site { postfix, becalm: old, mailbox } = site;
+    let site = Site { postfix, becalm: old.take_over(), mailbox };
+    let mut looked = None;
+    for _ in 0..3 {
+        looked = wait_until("it looks after held mail", || {
+            let last = site.becalm.status().quarantine.reconciled;
+            (last.is_some() && last != looked).then_some(last)
+        });
+    }
+    assert_eq!(ids(&held(&site)), [&sent[2], &sent[3]]);
+    assert_eq!(site.becalm.status().counts.released, 0);
+}
+
+/// What becalm wants to hold and Postfix never had on hold leaves the ledger with a word about it.
+#[test]
+fn what_was_never_on_hold_is_told() {
+    let site = Site::new(&storm_config("quarantine.reconcile = '1s'"));
+    let id = queued(&start_storm(&site, ALL)[1]);
+    site.postfix.postsuper(&["-d", &id]).unwrap();
+    let _helper = Helper::start(&site.postfix, &site.becalm);
+    let line = site.becalm.wait_for_log("has never been seen on hold");
+    assert!(line.contains(&id), "{line}");
+    wait_until("it is gone", || held(&site).is_empty().then_some(()));
+}
+
+/// With short queue ids mail is held, and that is all: becalm does not act upon it, and says so.
+#[test]
+fn with_short_queue_ids_held_mail_stays() {
+    let site = Site::with(&storm_config("quarantine.max_age = '1s'"), |postfix| {
+        postfix.default_action("tempfail").set("enable_long_queue_ids", "no")
+    });
+    let id = queued(&start_storm(&site, ALL)[1]);
+    let _helper = Helper::start(&site.postfix, &site.becalm);
+    site.becalm.wait_for_log("enable_long_queue_ids = no in main.cf");
+    assert!(site.fates().held.contains(&id));
+    let output = site.becalm.try_command(&["quarantine", "release", &id]);
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("enable_long_queue_ids"), "{said}");
+    assert!(site.fates().held.contains(&id));
+}
+
+/// Where suspicions are let pass, who is under one writes to the list by that.
+#[test]
+fn a_suspect_who_is_let_pass_is_known() {
+    let site = Site::new(&format!(
+        "[verdict]\nmode = 'hold'\nsuspicion = 'pass'\n[storm]\nknown_after = '0s'\n[[list]]\naddress = '{ALL}'\n{WARY}"
+    ));
+    let mut client = site.client();
+    let mut send = |n: usize, id: &str| {
+        site.delivered_text(&queued(&Letter::new(&person(n), id).answers("root").send(&mut client, &[ALL])))
+    };
+    send(0, "a");
+    assert!(send(1, "b").contains("verdict=accept; reason=suspicion"));
+    let again = send(1, "c");
+    assert!(again.contains("verdict=accept; reason=calm"), "{again}");
 }
 
 /// A storm came of them: they stay, also after a restart that forgot the storm.
@@ -244,7 +302,10 @@ fn operators_release_and_return() {
     let lines: Vec<Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let acts: Vec<_> =
         lines.iter().filter_map(|line| Some((line["act"].as_str()?, line["done"].as_u64()?))).collect();
-    assert_eq!(acts, [("release", 1), ("return", 1), ("release", 32)], "{audit}");
+    assert_eq!(acts.get(..2), Some(&[("release", 1), ("return", 1)][..]), "{audit}");
+    // On a slow machine the command asks more than once.
+    assert!(acts.iter().skip(2).all(|(act, _)| *act == "release"), "{audit}");
+    assert_eq!(acts.iter().skip(2).map(|(_, done)| done).sum::<u64>(), 32, "{audit}");
     assert!(lines.iter().all(|line| line["user"] == "root" && line["uid"] == 0), "{audit}");
     assert_eq!(lines[0]["ids"][0], sent[0]);
     let mode = std::fs::metadata(site.becalm.home().join("audit.log")).unwrap();

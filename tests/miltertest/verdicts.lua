@@ -28,7 +28,7 @@ local function storm(list, recipients)
 end
 
 local function marked(conn, verdict, id)
-  assert(mt.eom_check(conn, MT_HDRADD, "X-Becalm"))
+  assert(mt.eom_check(conn, MT_HDRINSERT, "X-Becalm"))
   assert(mt.eom_check(conn, MT_HDRDELETE, "X-Becalm"), "the forged one goes")
   local value = mt.getheader(conn, "X-Becalm", 0)
   assert(string.find(value, "id=" .. id .. "; verdict=" .. verdict .. "; reason=storm", 1, true), value)
@@ -36,7 +36,7 @@ end
 
 local conn, reply = storm("observe")
 assert(reply == SMFIR_ACCEPT)
-assert(not mt.eom_check(conn, MT_HDRADD) and not mt.eom_check(conn, MT_HDRDELETE))
+assert(not mt.eom_check(conn, MT_HDRINSERT) and not mt.eom_check(conn, MT_HDRADD) and not mt.eom_check(conn, MT_HDRDELETE))
 assert(not mt.eom_check(conn, MT_QUARANTINE))
 mt.disconnect(conn)
 

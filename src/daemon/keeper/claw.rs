@@ -5,32 +5,42 @@ use std::collections::BTreeMap;
 
 use tracing::{debug, warn};
 
-use super::{ACTS_A_ROUND, Failure, Keeper};
+use super::{ACTS_A_ROUND, Failure, Keeper, Rounds};
 use crate::journal::event::Event;
 use crate::quarantine::ledger::{CLAWED_BACK, Held};
 use crate::quarantine::passed::{Wanted, spared};
 use crate::quarantine::protocol::{Reason, Request};
 use crate::quarantine::queue_id::QueueId;
+use crate::time::Timestamp;
 
 /// Messages and copies.
 type Sums = (u64, u64);
 
 impl Keeper {
     /// Has the helper put on hold what is wanted back, and tells what came of it.
-    pub(super) fn claw_back(&self) {
+    pub(super) fn claw_back(&self, rounds: &Rounds<'_>) {
         let shared = &self.shared;
         let mut done: BTreeMap<(String, Option<String>), Sums> = BTreeMap::new();
         let mut later = Vec::new();
         for _ in 0..ACTS_A_ROUND {
             let mut links = self.links();
+            if rounds.are_over() {
+                break;
+            }
             let Some(wanted) = shared.passed.next() else { break };
             if let Some(full) = shared.ledger.full() {
                 let (queue_id, limit) = (&wanted.reply.queue_id, full.name());
                 warn!(queue_id, limit, "not clawed back: nothing more may be held");
                 continue;
             }
-            let Ok(queue_id) = QueueId::parse(&wanted.reply.queue_id) else { continue };
             let now = shared.clock.now();
+            let queue_id = match QueueId::parse(&wanted.reply.queue_id) {
+                Ok(queue_id) => queue_id,
+                Err(error) => {
+                    self.say_not_clawed_back(&wanted, &error.to_string(), now);
+                    continue;
+                }
+            };
             match links.act(&Request::Hold(queue_id), now) {
                 Ok(answer) => {
                     let to_go = answer.recipients.unwrap_or_default();
@@ -45,8 +55,7 @@ impl Keeper {
                     later.push((wanted, false));
                 }
                 Err(Failure::Refused(refusal)) => {
-                    let queue_id = wanted.reply.queue_id;
-                    debug!(queue_id, reason = refusal.message, "not clawed back");
+                    self.say_not_clawed_back(&wanted, &refusal.message, now);
                 }
                 Err(Failure::Down(_)) => {
                     later.push((wanted, true));
@@ -68,6 +77,14 @@ impl Keeper {
             let messages = before.0.saturating_add(messages);
             let copies = before.1.saturating_add(copies);
             shared.publish(&[Event::ClawedBack { storm, list, messages, copies, at: now }]);
+        }
+    }
+
+    /// It goes where it was sent.
+    fn say_not_clawed_back(&self, wanted: &Wanted, reason: &str, now: Timestamp) {
+        if self.shared.verdict_lines.admits(now) {
+            let (queue_id, storm) = (&wanted.reply.queue_id, &wanted.storm);
+            warn!(queue_id, storm, reason, "not clawed back");
         }
     }
 

@@ -178,7 +178,8 @@ impl Link {
 
     fn is_down(&mut self, error: &ClientError, now: Timestamp) -> Failure {
         let why = error.to_string();
-        if self.down.is_none() {
+        // Another reason than before needs another remedy: a helper that is there now may refuse its Postfix.
+        if self.down.as_ref().is_none_or(|(_, before)| *before != why) {
             warn!(%error, "no help from the helper: held mail stays on hold until it comes back");
         }
         let since = self.down.as_ref().map_or(now, |(since, _)| *since);

@@ -4,9 +4,9 @@
 
 mod claw;
 mod link;
+mod room;
 
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -62,10 +62,19 @@ struct Seen {
 }
 
 /// What the thread remembers from one round to the next.
-struct Rounds {
+struct Rounds<'s> {
+    /// Set when nothing more is to be begun.
+    stop: &'s AtomicBool,
     pace: Pace,
     next_look: Timestamp,
     next_return: Timestamp,
+}
+
+impl Rounds<'_> {
+    /// Is nothing more to be begun? Another becalm may look after the same queue by now.
+    fn are_over(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
 }
 
 impl Keeper {
@@ -92,14 +101,14 @@ impl Keeper {
     }
 
     /// Starts the thread. It ends some time after [`Keeper::stop`], and is not waited for: what it has begun, the
-    /// helper ends.
-    pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
+    /// helper ends. `goes_on`: another becalm has let mail go until a moment ago, and the pace is that of both.
+    pub fn start(self: &Arc<Self>, goes_on: bool) -> std::io::Result<()> {
         // One that was stopped a moment ago may not have noticed yet.
         let (keeper, stop) = (Arc::clone(self), Arc::new(AtomicBool::new(false)));
         *lock(&self.stop) = Arc::clone(&stop);
         std::thread::Builder::new()
             .name("becalm-keeper".to_owned())
-            .spawn(move || keeper.keep(&stop))
+            .spawn(move || keeper.keep(&stop, goes_on))
             .map(drop)
     }
 
@@ -173,11 +182,12 @@ impl Keeper {
         acted
     }
 
-    fn keep(&self, stop: &AtomicBool) {
+    fn keep(&self, stop: &AtomicBool, goes_on: bool) {
         let now = self.shared.clock.now();
         let pace = lock(&self.settings).release_pace;
-        let mut rounds = Rounds { pace: Pace::new(pace, now), next_look: now, next_return: now };
-        while !stop.load(Ordering::Acquire) {
+        let pace = if goes_on { Pace::empty(pace, now) } else { Pace::new(pace, now) };
+        let mut rounds = Rounds { stop, pace, next_look: now, next_return: now };
+        while !rounds.are_over() {
             // A bug here must not end what looks after held mail.
             let more = std::panic::catch_unwind(AssertUnwindSafe(|| self.round(&mut rounds)));
             if more.is_err() {
@@ -190,7 +200,7 @@ impl Keeper {
     }
 
     /// One round; true if there may be more to do at once.
-    fn round(&self, rounds: &mut Rounds) -> bool {
+    fn round(&self, rounds: &mut Rounds<'_>) -> bool {
         let settings = lock(&self.settings).clone();
         let now = self.shared.clock.now();
         rounds.pace.set(settings.release_pace);
@@ -199,18 +209,18 @@ impl Keeper {
             return false;
         }
         // First: while it is waited for, it is delivered.
-        self.claw_back();
+        self.claw_back(rounds);
         // Before anything is released. Where one of several helpers is missing, the others work on.
-        if now >= rounds.next_look && self.look(now) {
+        if now >= rounds.next_look && !rounds.are_over() && self.look(now) {
             rounds.next_look = self.shared.clock.now().after(settings.reconcile);
         }
         if !self.links().is_any_ready(now) {
             return false;
         }
-        if now >= rounds.next_return && !self.return_overdue(&settings, now) {
+        if now >= rounds.next_return && !self.return_overdue(rounds, &settings, now) {
             rounds.next_return = now.after(TRY_AGAIN);
         }
-        self.release_due(&mut rounds.pace)
+        self.release_due(rounds)
     }
 
     /// Sets the ledger right from the queue. False where the helper cannot be asked.
@@ -238,6 +248,9 @@ impl Keeper {
         // Marked with a key that this process does not have: it made one up when it could not read the file.
         let others = others.saturating_add((listed - queue.len()) as u64);
         let outcome = self.shared.ledger.reconcile(queue, now, storm_of);
+        for queue_id in &outcome.never_seen {
+            self.say_never_seen(queue_id, now);
+        }
         if outcome.gone > 0 || outcome.taken_in > 0 {
             let (gone, taken_in) = (outcome.gone, outcome.taken_in);
             info!(gone, taken_in, "set right from Postfix's hold queue");
@@ -273,9 +286,13 @@ impl Keeper {
     }
 
     /// Lets go what is due, as fast as the pace allows. True if there is more.
-    fn release_due(&self, pace: &mut Pace) -> bool {
+    fn release_due(&self, rounds: &mut Rounds<'_>) -> bool {
         for _ in 0..ACTS_A_ROUND {
             let mut links = self.links();
+            if rounds.are_over() {
+                return false;
+            }
+            let pace = &mut rounds.pace;
             let now = self.shared.clock.now();
             // Taken while the links are held: an operator may have been faster, and a storm may have cancelled it.
             let Some(item) = self.shared.ledger.due(now) else { return false };
@@ -287,10 +304,7 @@ impl Keeper {
             if !pace.admits(item.copies, now) {
                 return false;
             }
-            let Ok(queue_id) = QueueId::parse(&item.queue_id) else {
-                self.shared.ledger.give_up(&item.queue_id, "its queue id is not one of Postfix's long ones");
-                continue;
-            };
+            let Some(queue_id) = self.long_id(&item, now) else { continue };
             match self.carry_out(&mut links, &Request::Release(queue_id), &item.queue_id, now) {
                 Ok(()) => self.say(&item, "released: nothing came of the suspicion", now),
                 Err(Failure::Refused(refusal)) => {
@@ -310,6 +324,18 @@ impl Keeper {
         true
     }
 
+    /// The id to ask the helper by. None: it is a short one, by which nothing is ever done; the message stays on hold,
+    /// as `becalm check` says, until somebody acts upon it by `postsuper`.
+    fn long_id(&self, item: &Held, now: Timestamp) -> Option<QueueId> {
+        match QueueId::parse(&item.queue_id) {
+            Ok(queue_id) => Some(queue_id),
+            Err(error) => {
+                self.refused(item, Reason::ShortId, &error.to_string(), now);
+                None
+            }
+        }
+    }
+
     /// The storm that is open on a message's list.
     fn storm_on(&self, item: &Held, now: Timestamp) -> Option<(String, String)> {
         let list = item.list.as_deref()?;
@@ -323,11 +349,14 @@ impl Keeper {
     }
 
     /// Returns what is too old to its senders. False where it failed, and is better left for a while.
-    fn return_overdue(&self, settings: &Quarantine, now: Timestamp) -> bool {
+    fn return_overdue(&self, rounds: &Rounds<'_>, settings: &Quarantine, now: Timestamp) -> bool {
         let age = settings.max_age.as_secs();
         for item in self.shared.ledger.overdue(settings.max_age, now, ACTS_A_ROUND) {
-            let Ok(queue_id) = QueueId::parse(&item.queue_id) else { continue };
+            let Some(queue_id) = self.long_id(&item, now) else { continue };
             let mut links = self.links();
+            if rounds.are_over() {
+                return false;
+            }
             match self.carry_out(&mut links, &Request::Expire(queue_id, age), &item.queue_id, now) {
                 Ok(()) => self.say(&item, "returned to its sender: it was held for too long", now),
                 // By the helper's clock it is younger: another time.
@@ -376,8 +405,10 @@ impl Keeper {
                 Ok(())
             }
             Err(Failure::Refused(refusal)) => {
-                if refusal.reason == Reason::NotFound {
-                    shared.ledger.remove(queue_id);
+                if refusal.reason == Reason::NotFound
+                    && shared.ledger.remove(queue_id).is_some_and(|item| item.size.is_none())
+                {
+                    self.say_never_seen(queue_id, now);
                 }
                 Err(Failure::Refused(refusal))
             }
@@ -389,6 +420,14 @@ impl Keeper {
         if self.shared.verdict_lines.admits(now) {
             let (list, since) = (item.list.as_deref().unwrap_or("-"), item.since.rfc3339());
             info!(queue_id = item.queue_id, list, copies = item.copies, since, "{what}");
+        }
+    }
+
+    /// It was to be held, and nobody ever saw it in the hold queue: its client broke off, Postfix could not write it,
+    /// or an administrator was quicker than a look.
+    fn say_never_seen(&self, queue_id: &str, now: Timestamp) {
+        if self.shared.verdict_lines.admits(now) {
+            warn!(queue_id, "it was to be held, but has never been seen on hold, and is not there");
         }
     }
 
@@ -404,60 +443,6 @@ impl Keeper {
         if self.shared.verdict_lines.admits(now) {
             error!(queue_id = item.queue_id, reason = message, "a held message cannot be let go");
         }
-    }
-
-    /// How much of each limit is taken, and why each helper cannot be asked: for alerts. Waits for nobody.
-    pub(super) fn watched(&self) -> (Vec<Room>, Vec<(String, Option<String>)>) {
-        let mut helpers = lock(&self.helpers);
-        if let Ok(links) = self.links.try_lock() {
-            *helpers = links.iter().map(helper_state).collect();
-        }
-        let helpers = helpers.iter().filter(|helper| helper.state != "not asked yet");
-        let helpers = helpers.map(|helper| (helper.socket.clone(), helper.error.clone())).collect();
-        (lock(&self.room).clone(), helpers)
-    }
-
-    /// Looks at the room that is left. Whether that is worth a warning, is for [`crate::alert::watch`] to say.
-    fn watch(&self, settings: &Quarantine, now: Timestamp) {
-        let disks: Vec<(String, u64)> = self
-            .links()
-            .iter()
-            .filter_map(|link| link.hello().map(|hello| (hello.queue_directory.clone(), hello.min_free)))
-            .collect();
-        let totals = self.shared.ledger.totals();
-        let age = totals.oldest.map_or(0, |oldest| now.since(oldest).as_secs());
-        let room = |limit, taken: u64, most: u64, unit: &str| Room {
-            limit,
-            per_cent: taken.saturating_mul(100).checked_div(most).unwrap_or(0),
-            detail: format!("{taken} of {most} {unit}"),
-        };
-        let mut rooms = vec![
-            room("max_count", totals.count as u64, settings.max_count as u64, "messages"),
-            room("max_bytes", totals.bytes, settings.max_bytes, "bytes"),
-            room("max_age", age, settings.max_age.as_secs(), "seconds"),
-        ];
-        // Twice what smtpd insists on: ordinary mail must not be the first that is refused. Four times as much is
-        // when half of the room that is left to it is taken.
-        let mut low = false;
-        let mut least_free: Option<(u64, u64, String)> = None;
-        for (queue, min_free) in disks {
-            let Some(free) = free_bytes(Path::new(&queue)) else { continue };
-            low |= free < min_free.saturating_mul(2);
-            if least_free.as_ref().is_none_or(|(least, ..)| free < *least) {
-                least_free = Some((free, min_free, queue));
-            }
-        }
-        if let Some((free, min_free, queue)) = &least_free {
-            let half = min_free.saturating_mul(4);
-            rooms.push(Room {
-                limit: "disk",
-                per_cent: half.saturating_mul(50).checked_div(*free).unwrap_or(100),
-                detail: format!("{queue} has {free} bytes free; below {}, nothing more is held", half / 2),
-            });
-        }
-        *lock(&self.room) = rooms;
-        lock(&self.seen).free_bytes = least_free.map(|(free, ..)| free);
-        self.shared.ledger.set_disk_full(low);
     }
 
     fn links(&self) -> MutexGuard<'_, Links> {
@@ -478,12 +463,6 @@ fn helper_state(link: &Link) -> HelperState {
         error: link.down().map(|(_, why)| why.clone()),
         postfix: link.hello().map(|hello| hello.postfix.clone()),
     }
-}
-
-/// Free bytes for those who are not root, as Postfix reckons. None where the system does not tell.
-fn free_bytes(directory: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(directory).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
