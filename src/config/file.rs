@@ -404,6 +404,11 @@ fn admin_http(mut section: Section<'_, '_>) -> AdminHttp {
 fn daemon(mut section: Section<'_, '_>) -> Daemon {
     let mut daemon = Daemon::default();
     set(&mut daemon.sandbox, section.flag("sandbox"));
+    set(&mut daemon.writable, section.texts("writable", "absolute paths", value::absolute_path));
+    if daemon.writable.len() > 16 {
+        let message = format!("`writable`: {} are given", daemon.writable.len());
+        section.error("writable", message, "allowed: 0 to 16");
+    }
     section.finish();
     daemon
 }

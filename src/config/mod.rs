@@ -305,11 +305,13 @@ impl Default for Public {
 pub struct Daemon {
     /// It gives up every right to write beyond its own folders, where the kernel has Landlock.
     pub sandbox: bool,
+    /// Folders that what it starts may write to; at most 16.
+    pub writable: Vec<PathBuf>,
 }
 
 impl Default for Daemon {
     fn default() -> Self {
-        Self { sandbox: true }
+        Self { sandbox: true, writable: Vec::new() }
     }
 }
 
@@ -395,6 +397,7 @@ impl Config {
             ("admin.http.listen", admin.http.listen != new.admin.http.listen),
             ("admin.http.max_streams", admin.http.max_streams != new.admin.http.max_streams),
             ("daemon.sandbox", self.daemon.sandbox != new.daemon.sandbox),
+            ("daemon.writable", self.daemon.writable != new.daemon.writable),
             ("state.directory", self.state.directory != new.state.directory),
             ("state.node", self.state.node != new.state.node),
             ("journal", self.journal != new.journal),

@@ -76,7 +76,7 @@ fn writable(config: &Config) -> BTreeSet<PathBuf> {
     let journal =
         config.journal.directory.iter().flat_map(|folder| [Some(folder.as_path()), parent_of_new(folder)]);
     let all = state.into_iter().chain(journal.flatten()).chain(sockets).chain(config.admin.socket.parent());
-    all.map(Path::to_owned).collect()
+    all.chain(config.daemon.writable.iter().map(PathBuf::as_path)).map(Path::to_owned).collect()
 }
 
 fn parent_of_new(folder: &Path) -> Option<&Path> {

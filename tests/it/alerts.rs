@@ -171,7 +171,8 @@ fn a_storm_is_told_of_by_every_way_and_once() {
         ),
     );
     let site = Site::new(&storm_config(&format!(
-        "{}{}{}[[alert]]\nway = 'command'\ncommand = ['{}']\nevents = ['storm_started']\n",
+        "daemon.writable = ['{}']\n{}{}{}[[alert]]\nway = 'command'\ncommand = ['{}']\nevents = ['storm_started']\n",
+        folder.path().display(),
         receiver.way(&format!("token_file = '{}'", token.display())),
         receiver.way("body = 'text'\nevents = ['storm_started', 'storm_ended']"),
         submission.way("events = ['storm_started']"),

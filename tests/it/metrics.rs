@@ -119,7 +119,7 @@ fn what_happens_is_told() {
     let said = site.becalm.command(&["status"]);
     assert!(
         said.contains(
-            "2520000 passed (840000 of them would have been stopped), 840000 prevented (0 of them released"
+            "2,520,000 passed (840,000 of them would have been stopped), 840,000 prevented (0 of them released"
         ),
         "{said}"
     );

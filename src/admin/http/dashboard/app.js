@@ -25,6 +25,8 @@ let lostAt = null;
 let counted = null;
 let soon = null;
 let retry = null;
+/** Storms that were told of. */
+const told = new Set();
 const loaded = new Set();
 
 function drawAll() {
@@ -41,6 +43,10 @@ function drawCharts() {
 async function load() {
   const [status, storms, near, timeline] =
     await Promise.all([get("status"), get("storms"), get("near"), timelineNow(), held.load()]);
+  // Storms that the stream did not tell of: it was not open yet, or broken.
+  const known = state.storms && new Set(state.storms.storms.map((storm) => storm.storm));
+  const unheard = known ? storms.storms.find((storm) => !storm.ended && !known.has(storm.storm) && !told.has(storm.storm)) : null;
+  if (unheard) tellStorm(unheard.storm, unheard.list, unheard.started);
   Object.assign(state, { status, storms, near, timeline });
   counted = status.counts;
   show($("known-storms"), storms.storms.slice(0, 100).map((storm) => el("option", { value: storm.storm, "data-key": storm.storm })));
@@ -96,6 +102,13 @@ function tell(words) {
   say($("news"), words);
 }
 
+function tellStorm(storm, list, since) {
+  // Of the last hundred, which is all that can be told of twice.
+  if (told.size >= 100) told.clear();
+  told.add(storm);
+  tell(`Storm on ${list ?? "mail to many recipients"} since ${time(since)}.`);
+}
+
 function trouble(error) {
   tell(`${error.message}.`.replace(/\.\.$/, "."));
 }
@@ -104,7 +117,7 @@ function heard(name, data) {
   if (name === "pulse") {
     pulse(data);
   } else if (name === "storm_started") {
-    tell(`Storm on ${data.list ?? "mail to many recipients"} since ${time(data.at)}.`);
+    if (!told.has(data.storm)) tellStorm(data.storm, data.list, data.at);
     refreshSoon();
   } else if (name === "storm_ended") {
     tell(`The storm on ${data.list} is over since ${time(data.at)}.`);
