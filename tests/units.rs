@@ -84,3 +84,53 @@ fn the_two_ways_to_run_the_daemon_differ_in_little() {
     );
     assert_eq!(one.len(), turns.len());
 }
+
+/// What an operator gets on a bare machine: the program, its manual, and a user and folders that fit together.
+#[test]
+fn an_installation_is_whole_and_can_be_repeated() {
+    use std::os::unix::fs::MetadataExt as _;
+    let there = tempfile::tempdir().unwrap();
+    let root = there.path();
+    for folder in ["etc", "var/spool/postfix"] {
+        std::fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    std::fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\npostfix:x:123:124::/:/bin/false\n")
+        .unwrap();
+    std::fs::write(root.join("etc/group"), "root:x:0:\npostfix:x:124:\n").unwrap();
+    let run = |program: &mut Command| {
+        let output = program.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let install = || {
+        run(Command::new(folder().join("../install"))
+            .env("BECALM", env!("CARGO_BIN_EXE_becalm"))
+            .env("DESTDIR", root))
+    };
+    install();
+    let config = root.join("etc/becalm/becalm.toml");
+    std::fs::write(&config, "[state]\nnode = 'mine'\n").unwrap();
+    install();
+    assert!(std::fs::read_to_string(&config).unwrap().contains("mine"), "a configuration is never replaced");
+    for file in
+        ["usr/local/sbin/becalm", "usr/local/share/man/man1/becalm-run.1", "etc/bash_completion.d/becalm"]
+    {
+        assert!(root.join(file).metadata().unwrap().len() > 0, "{file}");
+    }
+
+    let mut at_root = std::ffi::OsString::from("--root=");
+    at_root.push(root);
+    run(Command::new("systemd-sysusers").arg(&at_root).arg("becalm.conf"));
+    run(Command::new("systemd-tmpfiles").arg(&at_root).args(["--create", "becalm.conf"]));
+    let users = std::fs::read_to_string(root.join("etc/passwd")).unwrap();
+    let user = users.lines().find(|line| line.starts_with("becalm:")).expect("a user");
+    let uid: u32 = user.split(':').nth(2).unwrap().parse().unwrap();
+    let groups = std::fs::read_to_string(root.join("etc/group")).unwrap();
+    assert!(groups.contains("postfix:x:124:becalm"), "it may give its socket to Postfix: {groups}");
+    let folder = |path: &str| {
+        let about = root.join(path).metadata().unwrap();
+        (about.uid(), about.gid(), about.mode() & 0o7777)
+    };
+    let (owner, _, mode) = folder("var/lib/becalm");
+    assert_eq!((owner, mode), (uid, 0o700));
+    assert_eq!(folder("var/spool/postfix/becalm"), (uid, 124, 0o750));
+}

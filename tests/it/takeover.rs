@@ -192,21 +192,21 @@ fn a_takeover_that_cannot_be_changes_nothing() {
     let site = Site::new(&lists());
     start_storm(&site, ALL);
     let before = site.becalm.status();
-    let refused = |arguments: &[&str]| {
+    let refused = |code, arguments: &[&str]| {
         let output = site.becalm.try_command(arguments);
-        assert!(!output.status.success());
+        assert_eq!(output.status.code(), Some(code));
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     // Its configuration is bad.
     site.becalm.rewrite(|config| format!("{config}mode = 'hodl'\n"));
-    let said = refused(&["run", "--takeover"]);
+    let said = refused(78, &["run", "--takeover"]);
     assert!(said.contains("becalm.toml:") && said.contains("hodl"), "{said}");
     // A socket that it wants besides cannot be had: seen when the old one has let go of its journal already.
     let socket = site.becalm.socket();
     site.becalm.rewrite(|config| {
         config.replace(&format!("['unix:{}']", socket.display()), "['unix:/nonexistent/x.sock']")
     });
-    let said = refused(&["run", "--takeover"]);
+    let said = refused(1, &["run", "--takeover"]);
     assert!(said.contains("cannot listen on unix:/nonexistent/x.sock"), "{said}");
     site.becalm.wait_for_log("the other becalm did not take over; this one goes on");
     // It has another key.
@@ -215,12 +215,12 @@ fn a_takeover_that_cannot_be_changes_nothing() {
     site.becalm.rewrite(|config| {
         config.replace(&state, &format!("state.directory = '{}'", elsewhere.path().display()))
     });
-    let said = refused(&["run", "--takeover"]);
+    let said = refused(1, &["run", "--takeover"]);
     assert!(said.contains("another key"), "{said}");
     site.becalm.rewrite(str::to_owned);
     // The one that runs knows nothing of takeovers.
     std::fs::remove_file(site.becalm.home().join("admin.takeover")).unwrap();
-    let said = refused(&["run", "--takeover"]);
+    let said = refused(1, &["run", "--takeover"]);
     assert!(said.contains("takes no takeovers") && said.contains("too old"), "{said}");
 
     let status = site.becalm.status();
