@@ -41,7 +41,7 @@ const SIZE: (u16, u16) = (80, 24);
     after_help = "Keys: q or Esc quits, p pauses, Tab moves to the next panel, the arrows scroll in it."
 )]
 pub struct TopArgs {
-    /// Print one frame of 80 by 24 and end; needs no terminal.
+    /// Print one frame of 80 by 24, after a second, and end; needs no terminal.
     #[arg(long)]
     once: bool,
     #[command(flatten)]
@@ -54,6 +54,9 @@ pub fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
     let watch = Stopwatch::start();
     if args.once {
         let mut view = View::default();
+        view.take(Ok(ask(&socket, &watch)?));
+        // Rates are what happens between two answers.
+        std::thread::sleep(EVERY);
         view.take(Ok(ask(&socket, &watch)?));
         let lines = view.frame(SIZE.0.into(), SIZE.1.into());
         let lines: Vec<_> = lines.iter().map(|(_, text)| text.trim_end()).collect();
