@@ -33,7 +33,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "quarantine::helper",
             // `check` looks whether the helper answers.
             "quarantine::client",
-            // `key rotate` and `setup` write the file that daemon and helper read.
+            // `key rotate` writes the file that daemon and helper read.
             "quarantine::keyfile",
             "quarantine::keys",
             // `demo` plays Postfix's part.

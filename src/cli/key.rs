@@ -50,7 +50,7 @@ pub fn run(args: &KeyArgs) -> anyhow::Result<ExitCode> {
     })
     .with_context(|| {
         format!(
-            "cannot rotate the key at {}: run this as root or becalm's user, after `becalm setup`",
+            "cannot rotate the key at {}: run this as root or as becalm's user, once becalm has made its first key",
             path.display()
         )
     })?;
