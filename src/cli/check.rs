@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::alert::settings::Means;
 use crate::config::postfix::{self, Facts, Finding, Identity, Node, PARAMETERS};
 use crate::config::{Config, DEFAULT_PATH, ListenAddress, Report, Severity};
+use crate::daemon::site;
 use crate::quarantine::client::Client;
 
 /// Arguments of `becalm check`.
@@ -39,6 +40,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (report, findings) = match Config::load(path, args.config.is_some()) {
         Ok((config, report)) => {
             let mut findings = sources(&config);
+            findings.extend(secrets(&config));
             findings.extend(alert_files(&config));
             findings.extend(public_templates(&config));
             if !args.no_postfix {
@@ -194,6 +196,28 @@ fn sources(config: &Config) -> Vec<Finding> {
             Some(Finding::error(file.display().to_string(), format!("cannot be read: {error}"), help))
         })
         .collect()
+}
+
+/// Becalm's own secrets that others can reach. What is not there yet, becalm makes, or says itself.
+fn secrets(config: &Config) -> Vec<Finding> {
+    let state = &config.state.directory;
+    let key = site::key_path(&config.state);
+    let ring = key.with_extension("ring");
+    let token = config.admin.http.token_file.as_deref();
+    let own = [(state.as_path(), 0o022, "0700"), (&key, 0o077, "0600"), (&ring, 0o077, "0600")];
+    let own = own.into_iter().chain(token.map(|token| (token, 0o007, "0640")));
+    let mut found = Vec::new();
+    for (path, forbidden, right) in own {
+        let Ok(about) = std::fs::metadata(path) else { continue };
+        if about.mode() & forbidden != 0 {
+            found.push(Finding::error(
+                path.display().to_string(),
+                format!("others can reach it (mode {:04o})", about.mode() & 0o7777),
+                format!("chmod {right} {}", path.display()),
+            ));
+        }
+    }
+    found
 }
 
 /// Files and programs of alerts that are not there.
@@ -370,6 +394,31 @@ mod tests {
         let mut facts = Facts::parse(&format!("myorigin = {}", file.display()), "", "");
         resolve_origin(&mut facts);
         assert_eq!(facts.main("myorigin"), "example.org");
+    }
+
+    #[test]
+    fn a_secret_that_others_can_reach_is_found() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.state.directory = folder.path().to_owned();
+        config.admin.http.token_file = Some(folder.path().join("token"));
+        let allow = |file: &str, mode| {
+            let path = folder.path().join(file);
+            if !file.is_empty() {
+                std::fs::write(&path, "x").unwrap();
+            }
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        assert_eq!(secrets(&config).len(), 0, "what is not there is no secret");
+        for (file, mode) in [("", 0o700), ("key", 0o600), ("key.ring", 0o600), ("token", 0o640)] {
+            allow(file, mode);
+        }
+        assert_eq!(secrets(&config).len(), 0);
+        for (file, mode) in [("", 0o770), ("key", 0o640), ("key.ring", 0o604), ("token", 0o644)] {
+            allow(file, mode);
+        }
+        assert_eq!(secrets(&config).len(), 4);
     }
 
     /// A Postfix of our own, asked through the real `postconf`, which only reads.

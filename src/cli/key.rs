@@ -27,7 +27,7 @@ pub struct KeyArgs {
 #[derive(Subcommand, Debug)]
 enum Act {
     /// Makes another key, which marks held mail from now on. What was held under the earlier ones can still be
-    /// released and returned, for seven days longer than [quarantine] max_age; what becalm has learnt stays.
+    /// released and returned, for seven days longer than `quarantine.max_age`; what becalm has learnt stays.
     Rotate {
         /// Configuration file that names the state directory.
         #[arg(short, long, value_name = "FILE")]
