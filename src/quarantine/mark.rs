@@ -311,4 +311,18 @@ mod tests {
         assert_eq!(read.verdict, "hold");
         assert!(!value.contains(['\r', '\n']));
     }
+
+    #[test]
+    fn own_mail_that_was_on_its_way_at_a_rotation_is_known() {
+        let own = OwnMark {
+            kind: "alert".to_owned(),
+            message_id: "<1@mx1>".to_owned(),
+            to: "ops@example.org".to_owned(),
+            at: Timestamp::from_millis(1_479_112_212_000),
+        };
+        let value = Marker::new(&[7; 32], "mx1").own_value(&own);
+        let after = Marker::new(&[8; 32], "mx1");
+        assert_eq!(after.verify_own(&value), None);
+        assert_eq!(after.knowing(&[[7; 32]]).verify_own(&value), Some(own));
+    }
 }
