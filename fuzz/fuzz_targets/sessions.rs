@@ -193,7 +193,7 @@ impl Filter for Recorder {
     }
 
     fn end_of_message(&mut self, macros: &Macros, changes: &mut Changes<'_>) -> FinalReply {
-        changes.add_header(b"X-Becalm", macros.queue_id().unwrap_or(b"none"));
+        changes.prepend_header(b"X-Becalm", macros.queue_id().unwrap_or(b"none"));
         changes.delete_header(b"X-Becalm", u32::from(self.last));
         changes.quarantine(macros.auth_user().unwrap_or_default());
         for recipient in &self.recipients {
