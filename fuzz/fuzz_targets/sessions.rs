@@ -78,10 +78,10 @@ fn check(bytes: &[u8], outcome: &Outcome) {
             b'c' | b'a' | b'r' | b't' | b'd' => assert_eq!(reply.body, b""),
             b'y' => assert!(reply.body.starts_with(b"550 5.7.1 ") && reply.body.ends_with(b"\0")),
             b'O' => assert!(reply.body.len() >= 12),
-            b'h' | b'm' | b'q' | b'-' => assert!(reply.body.ends_with(b"\0")),
+            b'i' | b'm' | b'q' | b'-' => assert!(reply.body.ends_with(b"\0")),
             other => panic!("reply {other:#04x}"),
         }
-        finals += usize::from(!matches!(reply.command, b'h' | b'm' | b'q' | b'-'));
+        finals += usize::from(!matches!(reply.command, b'i' | b'm' | b'q' | b'-'));
         replies = &replies[size..];
     }
     assert_eq!(replies, b"", "a reply that is not whole");
