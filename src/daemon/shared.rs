@@ -183,6 +183,7 @@ impl Shared {
                     warn!(storm, list, members, trigger, newcomers, authors, list_newcomers, copies, "storm");
                 }
                 Event::StormEnded { storm, list, held, copies_held, delivered, .. } => {
+                    let list = list.as_deref().unwrap_or("-");
                     warn!(storm, list, held, copies_held, delivered, "the storm is over");
                 }
                 Event::ClawedBack { storm, list, messages, copies, .. } => {

@@ -156,12 +156,14 @@ pub struct Opened {
     pub counts: [u32; 3],
     /// Copies that the counted posts cost.
     pub copies: u64,
+    /// The conversation, where there is no list; 0: there is one, or it is not known.
+    pub conversation: u64,
 }
 
 /// A storm has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
-    /// The list.
+    /// The list; 0: none.
     pub list: u64,
     /// When the storm had been declared.
     pub since: Timestamp,
@@ -171,6 +173,8 @@ pub struct Ended {
     pub cooling_until: Timestamp,
     /// Messages and copies held, messages and copies delivered.
     pub figures: [u64; 4],
+    /// The conversation, where there is no list; 0: there is one.
+    pub conversation: u64,
 }
 
 /// An author is known to a list.
@@ -187,7 +191,7 @@ pub struct Known {
 /// What an operator did with a list or one of its conversations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ByHand {
-    /// The list.
+    /// The list; 0: none, but a conversation among many recipients.
     pub list: u64,
     /// When. For a list in a storm that was opened by it, when that began.
     pub at: Timestamp,
@@ -195,7 +199,7 @@ pub struct ByHand {
     pub until: Timestamp,
     /// The message that the conversation was named by; 0: the whole list.
     pub message: u64,
-    /// Its thread; 0: the whole list.
+    /// Its thread; 0: the whole list. Without a list, the conversation.
     pub thread: u64,
 }
 
@@ -218,6 +222,8 @@ pub enum Piece {
     Parts(Vec<(u64, Timestamp, Parts)>),
     /// A closure by hand that is in force, or the last act of forgiveness.
     ByHand(ByHand),
+    /// A storm among many recipients without a list.
+    Gathering(GatheringImage),
 }
 
 /// Words of a set-associative table.
@@ -264,6 +270,19 @@ pub struct ListImage {
     pub newcomers: Entries,
     /// Automatic mail.
     pub automatic: Entries,
+}
+
+/// What is remembered of a storm among many recipients without a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GatheringImage {
+    /// The conversation.
+    pub conversation: u64,
+    /// Mailboxes that its largest message reached.
+    pub members: u64,
+    /// Storm; ended storm; last attempt; forgiven until.
+    pub times: [Timestamp; 4],
+    /// Messages and copies held, messages and copies delivered.
+    pub figures: [u64; 4],
 }
 
 /// A span in whole seconds, rounded up.
