@@ -17,7 +17,7 @@ use crate::admin::client;
 use crate::config::{Config, DEFAULT_PATH};
 
 /// Asks the running daemon.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Clone)]
 pub struct AskArgs {
     /// Configuration file that names the admin socket.
     #[arg(short, long, value_name = "FILE")]
