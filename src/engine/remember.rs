@@ -13,7 +13,7 @@ use super::thread::Thread;
 use super::world::WatchedList;
 use super::{Engine, name_storm};
 use crate::journal::event::Event;
-use crate::journal::record::{self, Ended, Judged, Opened, Parts, Record, Share, Verdict};
+use crate::journal::record::{self, ClawedBack, Ended, Judged, Opened, Parts, Record, Share, Verdict};
 use crate::storm::detector::{Author, Judgement, Outcome, Past, Post, Trigger, Writes};
 use crate::storm::policy::Thresholds;
 use crate::storm::state::StormFigures;
@@ -64,6 +64,8 @@ impl Engine {
                 self.detector.make_known(known.key, known.at.min(now), span);
             }
             Record::ByHand(done) => self.apply_by_hand(done, now),
+            // The ledger's business.
+            Record::ClawedBack(_) => {}
             Record::Piece(piece) => self.put_back(piece, now),
         }
     }
@@ -155,6 +157,10 @@ impl Engine {
                 };
                 let figures = StormFigures { held, copies_held, delivered, ..StormFigures::default() };
                 Some(storm_ended(key, list, &figures, ended.since, ended.at))
+            }
+            Record::ClawedBack(ClawedBack { at, storm, sums: [messages, copies], .. }) => {
+                let (storm, messages, copies, at) = (storm.clone(), *messages, *copies, *at);
+                Some(Event::ClawedBack { storm, list: None, messages, copies, at })
             }
             Record::Judged(_) | Record::Known(_) | Record::ByHand(_) | Record::Piece(_) => None,
         }

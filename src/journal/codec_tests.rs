@@ -126,7 +126,20 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         vec((any::<u64>(), time(), parts()), 0..9).prop_map(Piece::Parts),
     ];
     let by_hand = by_hand().prop_map(Record::ByHand);
-    prop_oneof![judged, opened, ended, known, by_hand, piece.prop_map(|piece| Record::Piece(Box::new(piece)))]
+    let clawed = (time(), "[ -~]{0,40}", "\\PC{0,20}", any::<[u64; 3]>()).prop_map(
+        |(at, storm, queue_id, [copies, messages, sum])| {
+            Record::ClawedBack(ClawedBack { at, storm, queue_id, copies, sums: [messages, sum] })
+        },
+    );
+    prop_oneof![
+        judged,
+        opened,
+        ended,
+        known,
+        by_hand,
+        clawed,
+        piece.prop_map(|piece| Record::Piece(Box::new(piece)))
+    ]
 }
 
 proptest! {

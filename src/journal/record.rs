@@ -23,6 +23,8 @@ pub enum Record {
     Known(Known),
     /// An operator closed something, or ended a storm.
     ByHand(ByHand),
+    /// A message that had passed was put on hold when a storm came of its conversation.
+    ClawedBack(ClawedBack),
     /// A piece of a checkpoint.
     Piece(Box<Piece>),
 }
@@ -201,6 +203,21 @@ pub struct ByHand {
     pub message: u64,
     /// Its thread; 0: the whole list. Without a list, the conversation.
     pub thread: u64,
+}
+
+/// A message was clawed back: only its queue id says so once becalm was started again, for its mark says that it passed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClawedBack {
+    /// When.
+    pub at: Timestamp,
+    /// Name of the storm.
+    pub storm: String,
+    /// Postfix's queue id; empty: none of the storm's is on hold any more.
+    pub queue_id: String,
+    /// The copies that were still to be made of it.
+    pub copies: u64,
+    /// Messages of this storm that were clawed back by then, and their copies.
+    pub sums: [u64; 2],
 }
 
 /// A piece of what the engine knows.
