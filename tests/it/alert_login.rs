@@ -89,6 +89,7 @@ fn a_server_that_wants_a_login_gets_one() {
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(!said.contains(PASSWORD) && !said.contains("a wrong one"), "{said}");
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["by"], "command", "no daemon runs: {said}");
     let errors: Vec<_> = json["results"].as_array().unwrap().iter().map(|result| &result["error"]).collect();
     let [right, wrong, nobody] = &errors[..] else { panic!("three ways: {said}") };
     assert!(right.is_null(), "{right}\n{}", postfix.log());
