@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::requests::{
     Act, Decision, EndStorm, Ids, MAX_ACTS, Nothing, Observe, ProbeTicket, PublicQuery, Request, Selection,
-    StartProbe, StartStorm, WhichAudit, WhichTimeline,
+    StartProbe, StartStorm, TryWay, WhichAudit, WhichTimeline,
 };
 pub use self::service::{
-    Alive, AuditLog, ErrorInfo, Failure, Missed, Observing, Pulse, Readiness, RouteInfo, Routes,
+    Alive, AuditLog, ErrorInfo, Failure, Missed, Observing, Pulse, Readiness, RouteInfo, Routes, Tried,
+    TriedPlace,
 };
 
 use crate::telemetry::counters::Counts;
