@@ -87,7 +87,7 @@ struct Seen {
 }
 
 impl Run {
-    /// A run under the policies of `parts` and `policy`, put to hold where they observe. No list is young in it:
+    /// A run under the policies of `parts` and `policy`, put to hold where they observe, as are rate limits. No list is young in it:
     /// past mail begins somewhere, but the lists were there before.
     ///
     /// # Errors
@@ -98,7 +98,10 @@ impl Run {
         policy: impl Fn(&List) -> Policy,
         capacity: Capacity,
     ) -> Result<Self, RateError> {
-        let parts = Parts { default_policy: enforced(parts.default_policy), ..parts };
+        let mut parts = Parts { default_policy: enforced(parts.default_policy), ..parts };
+        if parts.limits.mode == Mode::Observe {
+            parts.limits.mode = Mode::Hold;
+        }
         let policy = |list: &List| enforced(policy(list));
         let engine = Engine::new(SECRET, capacity, parts, policy, Timestamp::default())?;
         Ok(Self {
