@@ -38,7 +38,7 @@ pub fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
     for people in CANDIDATES {
         runs.push(run(&people.to_string(), Some(people))?);
     }
-    let reports = play(runs, Merged::new(sources)?)?;
+    let reports = play(runs, Merged::new(sources)?);
     let mut reports = reports.iter().filter_map(|of_run| of_run.first());
     let present: &Report = reports.next().context("a run has a report")?;
     let tried = Tried {

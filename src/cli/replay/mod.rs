@@ -257,7 +257,7 @@ fn play_all(
     }
     let (owners, runs): (Vec<Option<usize>>, Vec<Run>) = runs.into_iter().unzip();
     let mut placed: Vec<(usize, Report)> = Vec::new();
-    for (index, (reports, owner)) in play(runs, mail)?.into_iter().zip(owners).enumerate() {
+    for (index, (reports, owner)) in play(runs, mail).into_iter().zip(owners).enumerate() {
         let beside = if index == 0 { places.as_slice() } else { &[] };
         let owners = std::iter::once(owner).chain(beside.iter().copied().map(Some));
         placed.extend(owners.zip(reports).filter_map(|(owner, report)| Some((owner?, report))));
@@ -330,15 +330,18 @@ impl Read for Named {
 }
 
 /// Plays the mail to several runs at once; the reports of each.
-pub(super) fn play(mut runs: Vec<Run>, mut mail: Merged) -> anyhow::Result<Vec<Vec<Report>>> {
+pub(super) fn play(mut runs: Vec<Run>, mut mail: Merged) -> Vec<Vec<Report>> {
     let mut message = Arrived::default();
-    while mail.next(&mut message)? {
+    while mail.next(&mut message) {
         for run in &mut runs {
             run.play(&message.mail());
         }
     }
+    for error in mail.broken() {
+        eprintln!("becalm: {error}; what was read of it was played");
+    }
     let skipped: Skipped = mail.skipped();
-    Ok(runs.into_iter().map(|run| run.finish(&skipped.by_reason())).collect())
+    runs.into_iter().map(|run| run.finish(&skipped.by_reason())).collect()
 }
 
 /// A scenario by itself, to becalm's rule or to another one.
