@@ -1,6 +1,7 @@
 //! Storms among many recipients without a list: when they begin and end, and what belongs to them.
 
 use super::*;
+use crate::journal::record::Record;
 
 const ROOT: &str = "root@example.org";
 
@@ -93,4 +94,26 @@ fn a_storm_after_the_clock_was_set_back_is_kept_by_its_name() {
     let other = setup(&[]).build();
     other.engine.apply(&record, site.now);
     assert_eq!(other.engine.storms(site.now)[0].storm.as_ref(), Some(storm));
+}
+
+#[test]
+fn who_wrote_before_an_end_by_hand_and_after_it_counts_after_a_restart() {
+    let setup = setup(&[]).policy(touchy(Mode::Hold));
+    let mut site = setup.build();
+    let mut kept: Vec<Decision> = (0..2).map(|n| site.send(&gathered(n))).collect();
+    let storm = kept[1].storm.clone().expect("two are a storm");
+    site.wait(SECOND);
+    let ended = site.engine.end_by_hand(&storm, site.now).unwrap().record;
+    site.wait(MINUTE);
+    let again = site.send(&gathered(1));
+    assert_eq!(again.reason, Reason::Calm);
+    let other = Site { now: site.now, ..setup.build() };
+    for decision in kept.drain(..) {
+        other.engine.apply(&Record::Judged(decision.record), site.now);
+    }
+    other.engine.apply(&ended, site.now);
+    other.engine.apply(&Record::Judged(again.record), site.now);
+    for site in [site, other] {
+        assert_eq!(site.send(&gathered(2)).reason, Reason::Storm, "two again");
+    }
 }
