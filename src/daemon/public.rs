@@ -149,9 +149,8 @@ impl Daemon {
 fn paused(storms: &[OpenStorm], policies: &Policies) -> Vec<Paused> {
     let paused = storms.iter().filter(|storm| storm.enforced).filter_map(|storm| {
         let Phase::Storm { since } = storm.phase else { return None };
-        // Those who write to many recipients without a list know it as it is described for lists without a name.
         let name = storm.list.as_deref().and_then(|list| policies.public_name(list)).map(str::to_owned);
-        Some(Paused { name, since, ends: storm.ends.unwrap_or(since) })
+        Some(Paused { name, conversation: storm.list.is_none(), since, ends: storm.ends.unwrap_or(since) })
     });
     paused.collect()
 }
@@ -240,8 +239,11 @@ mod tests {
         let config = config("all@example.org", "Everybody");
         let observed = OpenStorm { enforced: false, ..storm("all@example.org") };
         let cooling = OpenStorm { phase: Phase::Cooling { until: NOW }, ..storm("all@example.org") };
-        let storms = [observed, cooling, storm("all@example.org")];
+        let among_many = OpenStorm { list: None, ..storm("") };
+        let storms = [observed, cooling, storm("all@example.org"), among_many];
         let told = paused(&storms, &config.policies);
-        assert_eq!(told, [Paused { name: Some("Everybody".to_owned()), since: NOW, ends: NOW }]);
+        let list = Paused { name: Some("Everybody".to_owned()), conversation: false, since: NOW, ends: NOW };
+        let conversation = Paused { name: None, conversation: true, ..list.clone() };
+        assert_eq!(told, [list, conversation]);
     }
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::judging::{Facts, Weighed, both_suspicions};
 use super::keys::{KeyHasher, Role};
@@ -24,6 +25,9 @@ use crate::time::Timestamp;
 
 /// Storms that are remembered, about 1 KB each. Further ones are judged all the same, without a name.
 const MOST: usize = 1024;
+
+/// No policy has a longer window or a longer quiet.
+const LONGEST_WINDOW: Duration = Duration::from_secs(86_400);
 
 /// A conversation that many people were named in, and that was a storm.
 pub(super) struct Gathering {
@@ -54,7 +58,9 @@ impl Engine {
         let key = self.keys.combine(Role::Conversation, &[0, thread.key]);
         let gathering = self.gatherings.of(key);
         if let Some(judgement) = weighed.same_recipients {
-            decision.storm = gathering.and_then(|gathering| gathering.storm());
+            // What passed before the storm began is none of it.
+            let stopped = gathering.filter(|_| judgement == Judgement::Storm);
+            decision.storm = stopped.and_then(|gathering| gathering.storm());
             return ListVerdict { list: None, judgement };
         }
         let thresholds = &tx.world.default_policy.thresholds;
@@ -76,10 +82,19 @@ impl Engine {
         let mut outcome = self.detector.observe(&post, thresholds);
         let gathering = match outcome.started {
             Some(_) => self.gatherings.remember(key, post.audience, now),
+            // Declared by another message while this one was judged.
+            None if outcome.judgement == Judgement::Storm => {
+                gathering.clone().or_else(|| self.gatherings.of(key))
+            }
             None => gathering.clone(),
         };
         match &gathering {
-            Some(gathering) => self.detector.follow(&gathering.state, &post, &mut outcome),
+            Some(gathering) => {
+                self.detector.follow(&gathering.state, &post, &mut outcome);
+                if outcome.writes.storm > Timestamp::default() {
+                    gathering.reaches(post.audience);
+                }
+            }
             // So many storms at a time: this one goes without a name.
             None => outcome.started = None,
         }
@@ -113,6 +128,13 @@ impl Engine {
                 events.extend(gathering.ended(ended, now));
             }
         }
+    }
+
+    /// The storm of this name that is open: when it was declared, and its conversation.
+    pub(super) fn open_gathering(&self, storm: &str) -> Option<(Timestamp, u64)> {
+        let all = self.gatherings.all();
+        let open = all.iter().find(|gathering| gathering.storm().as_deref() == Some(storm))?;
+        Some((open.since()?, open.key))
     }
 
     /// The conversation of a storm, by when it was declared and its name.
@@ -191,6 +213,11 @@ impl Gathering {
         Some(storm_ended(self.key, None, &self.state.figures(), since, now))
     }
 
+    fn reaches(&self, mailboxes: u64) {
+        // Relaxed, as in `members`.
+        self.members.fetch_max(mailboxes, Ordering::Relaxed);
+    }
+
     /// Mailboxes that its largest message reached.
     pub fn members(&self) -> u64 {
         // Relaxed: a figure for people.
@@ -230,7 +257,10 @@ impl Gatherings {
     pub fn remember(&self, key: u64, members: u64, now: Timestamp) -> Option<Arc<Gathering>> {
         let mut all = self.lock();
         if all.len() >= MOST && !all.contains_key(&key) {
-            all.retain(|_, gathering| gathering.since().is_some());
+            // Without what was forgiven, the storm that an operator has ended would go on.
+            all.retain(|_, gathering| {
+                gathering.since().is_some() || gathering.state.forgiven().after(LONGEST_WINDOW) > now
+            });
         }
         if all.len() >= MOST && !all.contains_key(&key) {
             return None;
@@ -238,7 +268,7 @@ impl Gatherings {
         let gathering = all.entry(key).or_insert_with(|| {
             Arc::new(Gathering { key, state: ListState::new(now), members: AtomicU64::new(0) })
         });
-        gathering.members.fetch_max(members, Ordering::Relaxed);
+        gathering.reaches(members);
         let gathering = Arc::clone(gathering);
         self.count.store(all.len(), Ordering::Release);
         Some(gathering)

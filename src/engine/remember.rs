@@ -87,8 +87,10 @@ impl Engine {
             } => {
                 let list = list.as_deref().map_or(0, key);
                 // The storm's own time, which its name is made of, may differ from the event's.
-                let since = self.storm_since(list).unwrap_or(*at);
-                let conversation = if list == 0 { self.gathering_of(since, storm) } else { None };
+                let (since, conversation) = match list {
+                    0 => self.open_gathering(storm).unwrap_or((*at, 0)),
+                    list => (self.storm_since(list).unwrap_or(*at), 0),
+                };
                 Some(Record::Opened(Opened {
                     list,
                     since,
@@ -97,7 +99,7 @@ impl Engine {
                     members: *members,
                     counts: [*newcomers, *authors, *list_newcomers],
                     copies: *copies,
-                    conversation: conversation.unwrap_or(0),
+                    conversation,
                 }))
             }
             Event::StormEnded { storm, list, held, copies_held, delivered, since, at } => {
@@ -245,7 +247,7 @@ pub(super) fn share(list: u64, thread: Thread, post: &Post<'_>, outcome: &Outcom
         thread: thread.key,
         subject: thread.subject.unwrap_or_default(),
         audience: post.audience,
-        window: record::seconds(t.window),
+        window: record::seconds(outcome.window),
         known_for: record::minutes(t.known_for),
         closed_until: writes.closed_until,
         storm: writes.storm,

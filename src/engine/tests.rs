@@ -15,6 +15,7 @@ mod audience;
 mod by_hand;
 mod conversations;
 mod copies;
+mod gatherings;
 mod limits;
 mod memory;
 mod near;

@@ -29,11 +29,13 @@ const ROUND: Duration = Duration::from_secs(300);
 /// Lists that are named; beyond these their number is told. A page that everybody fetches stays small.
 const MAX_NAMED: usize = 100;
 
-/// A list whose storm has its mail stopped.
+/// A list, or a conversation among many recipients, whose storm has its mail stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paused {
     /// As everybody knows it; none: it goes without a name.
     pub name: Option<String>,
+    /// No list: a conversation among many recipients.
+    pub conversation: bool,
     /// Since when.
     pub since: Timestamp,
     /// When it ends if nobody adds to it.
@@ -87,6 +89,7 @@ impl PublicStatus {
             let since = when.say(list.since);
             let paused = match &list.name {
                 Some(name) => template::fill(&template.paused, &[("list", name), ("since", &since)]),
+                None if list.conversation => template::fill(template.conversation(), &[("since", &since)]),
                 None => template::fill(&template.paused_unnamed, &[("since", &since)]),
             };
             let ends = template::fill(&template.ends, &[("end", &when.say(end))]);

@@ -38,6 +38,9 @@ pub struct Template {
     pub paused: String,
     /// `{since}`; the list has no name for the public.
     pub paused_unnamed: String,
+    /// `{since}`; no list, but a conversation among many recipients. Without it `paused_unnamed` is said.
+    #[serde(default)]
+    pub paused_conversation: Option<String>,
     /// `{end}`.
     pub ends: String,
     /// Other mail goes on.
@@ -54,6 +57,13 @@ pub struct Template {
     pub day_time: String,
     /// January to December, as they stand in `day_time`.
     pub months: [String; 12],
+}
+
+impl Template {
+    /// What is said of a conversation among many recipients.
+    pub(super) fn conversation(&self) -> &str {
+        self.paused_conversation.as_deref().unwrap_or(&self.paused_unnamed)
+    }
 }
 
 /// Where lines begin.
@@ -159,11 +169,12 @@ fn one_line(error: &toml::de::Error) -> String {
 /// Each sentence has the placeholders that it takes, and no others.
 fn check(template: &Template) -> Result<(), String> {
     let t = template;
-    let sentences: [(&str, &str, &[&str]); 11] = [
+    let sentences: [(&str, &str, &[&str]); 12] = [
         ("title", &t.title, &[]),
         ("calm", &t.calm, &[]),
         ("paused", &t.paused, &["list", "since"]),
         ("paused_unnamed", &t.paused_unnamed, &["since"]),
+        ("paused_conversation", t.conversation(), &["since"]),
         ("ends", &t.ends, &["end"]),
         ("unaffected", &t.unaffected, &[]),
         ("advice", &t.advice, &[]),

@@ -15,7 +15,7 @@ fn minutes_ago(minutes: u64) -> Timestamp {
 
 fn paused(name: Option<&str>) -> Paused {
     let ends = NOW.after(Duration::from_secs(31 * 60));
-    Paused { name: name.map(str::to_owned), since: minutes_ago(11), ends }
+    Paused { name: name.map(str::to_owned), conversation: false, since: minutes_ago(11), ends }
 }
 
 fn rendered(language: &str, format: Format, paused: Vec<Paused>) -> String {
@@ -35,6 +35,22 @@ fn golden_texts() {
     insta::assert_snapshot!("fr", rendered("fr", Format::Text, two()));
     insta::assert_snapshot!("es", rendered("es", Format::Text, two()));
     insta::assert_snapshot!("calm", rendered("de", Format::Text, Vec::new()));
+}
+
+#[test]
+fn a_conversation_is_no_list() {
+    let one = Paused { conversation: true, ..paused(None) };
+    for (language, said) in [("en", "a conversation among many"), ("de", "Unterhaltung mit vielen")] {
+        let text = rendered(language, Format::Text, vec![one.clone()]);
+        assert!(text.contains(said), "{text}");
+    }
+    // An operator's own language may know nothing of them.
+    let own =
+        include_str!("templates/en.toml").lines().filter(|line| !line.starts_with("paused_conversation"));
+    let (templates, bad) = Templates::with([("it".to_owned(), own.collect::<Vec<_>>().join("\n"))]);
+    assert_eq!(bad, []);
+    let status = PublicStatus::new(vec![one], templates.get("it").unwrap(), &vienna(), NOW);
+    assert!(status.lists[0].messages[0].contains("a large mailing list"), "{status:?}");
 }
 
 #[test]

@@ -128,9 +128,14 @@ pub struct Outcome {
     pub conversation: Tally,
     /// The list's counts of newcomers, this post included.
     pub list: Tally,
+    /// In which it was counted: the thresholds' window, without what was forgiven.
+    pub window: Duration,
     /// What it left behind.
     pub writes: Writes,
 }
+
+/// Entries know their second only: in that of an act of forgiveness nothing counts, and an author is noted once.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The limits that a message of a given cost meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,7 +212,7 @@ impl Detector {
     fn observe_on_list(&self, post: &Post<'_>, list: ListShare<'_>, t: &Thresholds) -> Outcome {
         let state = list.state;
         let now = post.now;
-        let mut outcome = Outcome::pass();
+        let mut outcome = Outcome::pass(t.window);
         if post.automatic {
             outcome.judgement = judge_automatic(post, list, t);
             outcome.writes.automatic = true;
@@ -225,7 +230,8 @@ impl Detector {
         let slot = self.conversations.slot(post.conversation.key, now);
         // What came before a storm was ended by hand counts no more.
         let counted = state.counted(now, t.window);
-        let window = counted.unwrap_or_default();
+        let window = counted.unwrap_or(SECOND);
+        outcome.window = window;
         let counts = Counts {
             conversation: count_in_conversation(slot.as_ref(), post, &mut outcome, window),
             list: count_on_list(post, state, outcome.newcomer, window),
@@ -315,7 +321,7 @@ impl Detector {
     /// closes when it trips and opens again when it has been quiet.
     fn observe_without_list(&self, post: &Post<'_>, t: &Thresholds) -> Outcome {
         let now = post.now;
-        let mut outcome = Outcome::pass();
+        let mut outcome = Outcome::pass(t.window);
         if post.automatic {
             return outcome;
         }
@@ -323,16 +329,24 @@ impl Detector {
         let Some(slot) = self.conversations.slot(post.conversation.key, now) else { return outcome };
         let storm = post.gathering;
         let counted = storm.map_or(Some(t.window), |storm| storm.counted(now, t.window));
-        let tally = count_in_conversation(Some(&slot), post, &mut outcome, counted.unwrap_or_default());
+        outcome.window = counted.unwrap_or(SECOND);
+        let window = outcome.window;
+        let tally = count_in_conversation(Some(&slot), post, &mut outcome, window);
         let tally = counted.map_or_else(Tally::default, |_| tally);
         outcome.conversation = tally;
         let scope = Scope::conversation(t, post.audience);
-        let until = slot.closed_until();
-        let closed = storm.map_or(until > now, |storm| storm.keeps_closed(until, now, closes_for(t)));
+        // Where its storm is known, that tells, whatever became of the slot, the thresholds or the clock since.
+        let closed = match storm {
+            Some(storm) => matches!(storm.phase(now), Phase::Storm { .. }),
+            None => slot.closed_until() > now,
+        };
         let tripped = post.conversation.reply && (tally.newcomers >= scope.storm || tally.authors >= t.max);
         outcome.judgement = if tripped || (closed && post.conversation.reply) {
-            outcome.writes.closed_until = now.after(closes_for(t));
-            slot.close_until(outcome.writes.closed_until);
+            // Who tries again keeps no storm alive: another server does, not people.
+            if !(closed && post.part) {
+                outcome.writes.closed_until = now.after(closes_for(t));
+                slot.close_until(outcome.writes.closed_until);
+            }
             Judgement::Storm
         } else if post.conversation.reply && outcome.newcomer && too_many(&tally, scope.pass) {
             Judgement::Suspicion { until: now.after(t.delay) }
@@ -361,12 +375,12 @@ impl Detector {
         }
         let Phase::Storm { since } = storm.phase(now) else { return };
         let stopped = outcome.judgement == Judgement::Storm;
-        if stopped {
-            storm.remember_attempt(now);
-        }
-        outcome.writes.attempt = stopped;
-        // A further part is of a message that was counted already.
+        // A further part, or another try, is of a message that was counted already.
         if !post.part {
+            if stopped {
+                storm.remember_attempt(now);
+            }
+            outcome.writes.attempt = stopped;
             storm.count(stopped, post.audience);
         }
         outcome.writes.storm = since;
@@ -386,8 +400,9 @@ fn closes_for(t: &Thresholds) -> Duration {
 }
 
 impl Outcome {
-    fn pass() -> Self {
+    fn pass(window: Duration) -> Self {
         Self {
+            window,
             judgement: Judgement::Pass,
             ended: None,
             started: None,

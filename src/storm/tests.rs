@@ -330,7 +330,9 @@ impl Model {
         let tripped = reply && (newcomers >= k || authors >= t.max);
         answer.started = tripped && !open;
         if reply && (tripped || open) {
-            thread.quiet_at = thread.quiet_at.max(Some(now.after(t.quiet)));
+            if !open || letter.kind != Kind::Part {
+                thread.quiet_at = thread.quiet_at.max(Some(now.after(t.quiet)));
+            }
             answer.judgement = Judgement::Storm;
         } else if reply && newcomer && (newcomers > f || (repeat && newcomers >= f)) {
             answer.judgement = Judgement::Suspicion { until: now.after(t.delay) };

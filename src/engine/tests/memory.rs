@@ -35,6 +35,8 @@ enum Act {
     },
     Wait(Duration),
     Release(u8, u8),
+    /// An operator ends one of the storms that are open.
+    End(u8),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -57,7 +59,12 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (1..80_u64).prop_map(|minutes| MINUTE * minutes as u32),
         1 => (1..30_u64).prop_map(|hours| HOUR * hours as u32),
     ];
-    prop_oneof![8 => send, 3 => wait.prop_map(Act::Wait), 1 => (0..14_u8, 0..3_u8).prop_map(|(a, l)| Act::Release(a, l))]
+    prop_oneof![
+        16 => send,
+        6 => wait.prop_map(Act::Wait),
+        2 => (0..14_u8, 0..3_u8).prop_map(|(a, l)| Act::Release(a, l)),
+        1 => any::<u8>().prop_map(Act::End),
+    ]
 }
 
 /// What the outside sees of an act.
@@ -105,6 +112,16 @@ impl Kept {
                 let record =
                     self.site.engine.make_known(LISTS[usize::from(*list)], &person(*author), self.site.now);
                 self.records.push(record);
+                None
+            }
+            Act::End(which) => {
+                let open = phases(&self.site).into_iter().filter_map(|open| open.storm).collect::<Vec<_>>();
+                if !open.is_empty() {
+                    let storm = &open[usize::from(*which) % open.len()];
+                    let done = self.site.engine.end_by_hand(storm, self.site.now).expect("it is open");
+                    self.records.push(done.record);
+                    self.publish(&done.events);
+                }
                 None
             }
             Act::Send { again: Some(again), .. } if !self.sent.is_empty() => {
