@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::requests::{
     Act, Decision, EndStorm, Ids, MAX_ACTS, Nothing, Observe, ProbeTicket, PublicQuery, Request, Selection,
-    StartProbe, StartStorm, WhichAudit, WhichTimeline,
+    StartProbe, StartStorm, TryWay, WhichAudit, WhichTimeline,
 };
 pub use self::service::{
-    Alive, AuditLog, ErrorInfo, Failure, Missed, Observing, Pulse, Readiness, RouteInfo, Routes,
+    Alive, AuditLog, ErrorInfo, Failure, Missed, Observing, Pulse, Readiness, RouteInfo, Routes, Tried,
+    TriedPlace,
 };
 
 use crate::telemetry::counters::Counts;
@@ -39,8 +40,8 @@ pub enum Reply {
 /// What was done with a list.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ByHand {
-    /// The list.
-    pub list: String,
+    /// The list; none: a storm among many recipients was ended.
+    pub list: Option<String>,
     /// The storm that was opened or ended, or is open anyway.
     pub storm: Option<String>,
     /// Until when it is closed, RFC 3339; none: it is open.
@@ -325,11 +326,11 @@ pub struct Storms {
     pub suspicions: Vec<HeldInfo>,
 }
 
-/// A list that is not calm.
+/// A list that is not calm, or a storm among many recipients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OpenList {
-    /// Its address.
-    pub list: String,
+    /// The list's address; none: many recipients.
+    pub list: Option<String>,
     /// Mailboxes it reaches.
     pub members: u64,
     /// `storm` or `cooling`.

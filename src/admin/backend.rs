@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 
 use super::api::{
     Act, Acted, AuditLog, ByHand, Decision, Lists, Nears, Observing, ProbeTicket, PublicQuery, Pulse,
-    Quarantine, Selection, StartProbe, Status, Storms, Timeline,
+    Quarantine, Selection, StartProbe, Status, Storms, Timeline, Tried,
 };
 use crate::journal::event::Event;
 use crate::telemetry::metrics::Exposition;
@@ -71,6 +71,12 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// It stands as it stood.
     fn observe(&self, on: bool, who: &Who) -> Result<Observing, Refusal>;
+
+    /// Sends a test alert by the way of this name, and writes down who wanted it. Takes as long as the way does.
+    ///
+    /// # Errors
+    /// There is no such way; another test is under way; it cannot be written down.
+    fn try_way(&self, way: &str, who: &Who) -> Result<Tried, Refusal>;
 
     /// The latest so many of what operators did.
     ///

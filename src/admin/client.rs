@@ -16,7 +16,7 @@ use crate::public::Format;
 
 use super::api::{
     Act, Decision, Failure, HeldInfo, Ids, Nears, ProbeTicket, Quarantine, Reply, Request, Selection,
-    StartProbe,
+    StartProbe, Tried, TryWay,
 };
 
 /// A reply to `lists` of a very large site has some megabytes; more than this is no reply of becalm's.
@@ -30,6 +30,9 @@ const PATIENCE_FOR_ACTS: Duration = Duration::from_secs(100);
 
 /// The emergency switch works without the daemon too: whoever throws it does not wait for one that hangs.
 const PATIENCE_FOR_THE_SWITCH: Duration = Duration::from_secs(3);
+
+/// A test of a way waits for its receiver: at most a minute for those before the last, and five for that.
+const PATIENCE_FOR_WAYS: Duration = Duration::from_secs(370);
 
 /// Held messages in one answer: the most that there may be.
 const PAGE: usize = 5000;
@@ -132,6 +135,14 @@ pub fn near(socket: &Path) -> Result<Nears, AskError> {
 /// See [`AskError`].
 pub fn probe(socket: &Path, list: &str) -> Result<ProbeTicket, AskError> {
     post(socket, "/api/v1/probe", &StartProbe { list: list.to_owned() }, PATIENCE)
+}
+
+/// A test alert, by one of the daemon's ways.
+///
+/// # Errors
+/// See [`AskError`].
+pub fn try_way(socket: &Path, way: &str) -> Result<Tried, AskError> {
+    post(socket, "/api/v1/alerts/test", &TryWay { way: way.to_owned() }, PATIENCE_FOR_WAYS)
 }
 
 /// The status for everyone, as the daemon writes it.

@@ -9,6 +9,8 @@ use arc_swap::ArcSwap;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use crate::admin::api::{Request, Tried, TriedPlace};
+use crate::admin::client;
 use crate::alert::Alert;
 use crate::alert::settings::{Means, Way};
 use crate::alert::way::{self, Stationery};
@@ -25,8 +27,8 @@ pub struct AlertArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Sends a test alert by every configured way, and says what became of it. No daemon is needed. Exit code 1 where one
-    /// was not delivered.
+    /// Has the daemon send a test alert by every configured way, and says what became of it; where none runs, sends them
+    /// itself. Exit code 1 where one was not delivered.
     Test(TestArgs),
 }
 
@@ -56,25 +58,11 @@ fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
         Err(report) => bail!("{report}"),
     };
     let ways = chosen(&config, &args.way)?;
-    let clock = Clock::system();
-    let now = clock.now();
-    let marker = site::existing_marker(&config, now).map(|marker| Arc::new(ArcSwap::from_pointee(marker)));
-    if let Err(error) = &marker
-        && ways.iter().any(|(_, way)| matches!(way.means, Means::Mail(_)))
-    {
-        let key = config.state.directory.display();
-        eprintln!(
-            "becalm: the key in {key} cannot be read ({error}): this mail goes without becalm's mark; run this as root or as becalm's user"
-        );
-    }
-    let stationery = Stationery { node: config.state.node.clone(), marker: marker.ok() };
-    let alert = Arc::new(Alert::test(now, &config.state.node));
+    let sender = Sender::of(&config, &ways);
     let mut results = Vec::new();
     for (number, way) in ways {
-        for parcel in way::parcels(way, &alert) {
-            let outcome = way::deliver(way, &parcel, &stationery, clock.now());
-            let to = place(way, parcel.to.as_deref());
-            let error = outcome.err().map(|failure| failure.why().to_owned());
+        let tried = sender.send(way)?;
+        for TriedPlace { to, error } in tried.results {
             if !args.json {
                 let said =
                     error.as_deref().map_or_else(|| "delivered".to_owned(), |why| format!("FAILED: {why}"));
@@ -82,14 +70,64 @@ fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
             }
             results.push(json!({
                 "number": number, "way": way.name, "to": to, "delivered": error.is_none(), "error": error,
+                "id": tried.id,
             }));
         }
     }
     let failed = results.iter().any(|result| result["delivered"] != true);
     if args.json {
-        super::print(&format!("{}\n", json!({ "id": alert.id, "results": results })))?;
+        let by = if matches!(sender, Sender::Daemon(_)) { "daemon" } else { "command" };
+        super::print(&format!("{}\n", json!({ "by": by, "results": results })))?;
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Who delivers.
+enum Sender<'c> {
+    /// The daemon behind this socket: as in earnest, with its user's rights and from its sandbox.
+    Daemon(&'c Path),
+    /// This process, where no daemon answers.
+    Here { clock: Clock, alert: Arc<Alert>, stationery: Stationery },
+}
+
+impl<'c> Sender<'c> {
+    fn of(config: &'c Config, ways: &[(usize, &Way)]) -> Self {
+        let socket = &config.admin.socket;
+        let error = match client::ask(socket, &Request::Status {}) {
+            Ok(_) => return Self::Daemon(socket),
+            Err(error) => error,
+        };
+        eprintln!(
+            "becalm: {error}\nbecalm: tried by this command instead, with this user's rights: becalm's may be fewer"
+        );
+        let clock = Clock::system();
+        let now = clock.now();
+        let marker = site::existing_marker(config, now).map(|marker| Arc::new(ArcSwap::from_pointee(marker)));
+        if let Err(error) = &marker
+            && ways.iter().any(|(_, way)| matches!(way.means, Means::Mail(_)))
+        {
+            let key = config.state.directory.display();
+            eprintln!(
+                "becalm: the key in {key} cannot be read ({error}): this mail goes without becalm's mark; run this as root or as becalm's user"
+            );
+        }
+        let stationery = Stationery { node: config.state.node.clone(), marker: marker.ok() };
+        Self::Here { alert: Arc::new(Alert::test(now, &config.state.node)), clock, stationery }
+    }
+
+    fn send(&self, way: &Way) -> anyhow::Result<Tried> {
+        match self {
+            Self::Daemon(socket) => Ok(client::try_way(socket, &way.name)?),
+            Self::Here { clock, alert, stationery } => {
+                let results = way::parcels(way, alert).into_iter().map(|parcel| {
+                    let outcome = way::deliver(way, &parcel, stationery, clock.now());
+                    let error = outcome.err().map(|failure| failure.why().to_owned());
+                    TriedPlace { to: way::place(way, &parcel), error }
+                });
+                Ok(Tried { results: results.collect(), id: alert.id.clone() })
+            }
+        }
+    }
 }
 
 /// The ways that are meant, with their numbers.
@@ -107,14 +145,5 @@ fn chosen<'c>(config: &'c Config, which: &str) -> anyhow::Result<Vec<(usize, &'c
     match all.into_iter().find(is_it) {
         Some(way) => Ok(vec![way]),
         None => bail!("there is no way `{which}`; there are {}", names.join(", ")),
-    }
-}
-
-fn place(way: &Way, to: Option<&str>) -> String {
-    match &way.means {
-        // Its path may be a secret.
-        Means::Webhook { url, .. } => url.split('/').take(3).collect::<Vec<_>>().join("/"),
-        Means::Command { argv } => argv.first().cloned().unwrap_or_default(),
-        Means::Mail(mail) => format!("{} by {}:{}", to.unwrap_or_default(), mail.host, mail.port),
     }
 }

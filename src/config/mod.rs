@@ -440,11 +440,9 @@ fn unreadable(file: String, error: &std::io::Error) -> Report {
 }
 
 fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .ok()
-        .map(|name| name.trim().to_owned())
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "localhost".to_owned())
+    // Not by /proc/sys, which systemd hides (ProcSubset=pid).
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".to_owned() } else { name }
 }
 
 #[cfg(test)]

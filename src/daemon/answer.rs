@@ -11,7 +11,7 @@ use super::Daemon;
 use crate::admin::api::{
     Act, Acted, AuditLog, ByHand, Decision, HeldInfo, ListInfo, Lists, MAX_ACTS, Nears, Observing, OpenList,
     ProbeTicket, PublicQuery, Pulse, Quarantine, Selection, Source, StartProbe, Status, Storms, TableUse,
-    Timeline,
+    Timeline, Tried,
 };
 use crate::admin::backend::{Backend, Page, Refusal, Who};
 use crate::engine::WatchedList;
@@ -84,6 +84,10 @@ impl Backend for Daemon {
 
     fn observe(&self, on: bool, who: &Who) -> Result<Observing, Refusal> {
         self.throw_switch(on, who)
+    }
+
+    fn try_way(&self, way: &str, who: &Who) -> Result<Tried, Refusal> {
+        self.send_test(way, who)
     }
 
     fn audit(&self, limit: Option<usize>) -> Result<AuditLog, Refusal> {

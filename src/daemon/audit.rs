@@ -74,6 +74,14 @@ impl Audit {
         self.append(now, &named(who), json!({ "act": "observe", "on": on }))
     }
 
+    /// A way of alerts is to be tried.
+    ///
+    /// # Errors
+    /// Where it cannot be written down; then it is not to be done.
+    pub(super) fn tries(&self, now: Timestamp, who: &Who, way: &str) -> io::Result<()> {
+        self.append(now, &named(who), json!({ "act": "alert_test", "way": way }))
+    }
+
     /// The latest entries, the latest first: at most `most`, and of the last four MiB of the file.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ mod storms;
 mod supervisor;
 pub mod takeover;
 mod timeline;
+mod trial;
 mod watchdog;
 mod workers;
 
@@ -95,6 +96,8 @@ pub struct Daemon {
     keeper: Arc<Keeper>,
     alerts: Arc<Alerts>,
     audit: Audit,
+    /// Taken while a way of alerts is tried.
+    trial: Mutex<()>,
     public: Public,
     /// Metrics that were written a moment ago.
     pages: Mutex<metrics::Pages>,
@@ -188,6 +191,7 @@ impl Daemon {
             ring: Mutex::new(rotation::look(&config.state)),
             sandbox: sandbox::Sandbox::default(),
             audit: Audit::new(&config.state.directory),
+            trial: Mutex::default(),
             public: Public::new(&config.public),
             pages: Mutex::default(),
             minutes: Minutes::default(),

@@ -378,7 +378,9 @@ impl Run {
                 }
             }
             Event::StormEnded { list, at, .. } => {
-                let Some(number) = self.known.all.iter().position(|known| known.address == *list) else {
+                let Some(number) =
+                    self.known.all.iter().position(|known| Some(&known.address) == list.as_ref())
+                else {
                     return;
                 };
                 let policy = self.known.all.get(number).and_then(|known| known.list.as_ref());

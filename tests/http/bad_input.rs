@@ -215,6 +215,7 @@ fn refusals_name_what_is_wrong() {
         ("POST /api/v1/observe", act, "{\"on\":true,\"off\":1}", 400, "bad_body", "`off`"),
         ("POST /api/v1/observe", act, "{\"on\":true} x", 400, "bad_body", "trailing"),
         ("POST /api/v1/observe", act, &long, 413, "too_large", "65536"),
+        ("POST /api/v1/alerts/test", act, "{\"way\":\"fax\"}", 404, "no_such_way", "`fax`"),
         ("POST /api/v1/storms/end", act, "{\"which\":\"x\"}", 404, "no_such_storm", "x is neither"),
         ("POST /api/v1/storms/start", act, "{\"list\":\"x\",\"for_s\":9}", 404, "no_such_list", "no list"),
         (

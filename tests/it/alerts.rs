@@ -330,6 +330,9 @@ fn alert_test_says_what_became_of_each() {
         (&json["results"][0]["delivered"], json["results"].as_array().unwrap().len()),
         (&true.into(), 2)
     );
+    assert_eq!(json["by"], "daemon");
+    let audit = std::fs::read_to_string(becalm.home().join("audit.log")).unwrap();
+    assert_eq!(audit.lines().filter(|line| line.contains("alert_test")).count(), 7, "{audit}");
     let none = becalm.try_command(&["alert", "test", "--way", "fax"]);
     assert!(String::from_utf8_lossy(&none.stderr).contains("there is no way `fax`; there are 1 (webhook-1)"));
     // Nothing of the slow one is left.

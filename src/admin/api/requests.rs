@@ -112,6 +112,14 @@ pub struct Observe {
     pub on: bool,
 }
 
+/// Which way of alerts is to be tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TryWay {
+    /// Its name.
+    pub way: String,
+}
+
 /// How much of the audit log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

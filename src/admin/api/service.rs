@@ -13,6 +13,24 @@ pub struct Observing {
     pub notes: Vec<String>,
 }
 
+/// A test alert was sent by one way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// The alert's id, as receivers see it.
+    pub id: String,
+    /// What became of it: once, or for each recipient of a mail.
+    pub results: Vec<TriedPlace>,
+}
+
+/// What became of a test alert at one place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TriedPlace {
+    /// Where it went; of a URL only the server, for the path may be a secret.
+    pub to: String,
+    /// Why it was not delivered; none: it was.
+    pub error: Option<String>,
+}
+
 /// What operators did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AuditLog {

@@ -2,8 +2,8 @@
 
 use super::route::Route;
 use crate::admin::api::{
-    Act, Decision, EndStorm, Ids, Nothing, Observe, Routes, Selection, StartProbe, StartStorm, WhichAudit,
-    WhichTimeline,
+    Act, Decision, EndStorm, Ids, Nothing, Observe, Routes, Selection, StartProbe, StartStorm, TryWay,
+    WhichAudit, WhichTimeline,
 };
 
 pub(super) fn routes() -> Vec<Route> {
@@ -58,6 +58,11 @@ pub(super) fn routes() -> Vec<Route> {
             "/api/v1/observe",
             "Puts everything to observe at once, or each list back in its own mode.",
             |daemon, observe: Observe, who| daemon.observe(observe.on, who),
+        ),
+        Route::act(
+            "/api/v1/alerts/test",
+            "Sends a test alert by one of the ways, once, and says what became of it. One test at a time.",
+            |daemon, of: TryWay, who| daemon.try_way(&of.way, who),
         ),
         Route::get(
             "/api/v1/audit",

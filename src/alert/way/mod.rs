@@ -105,6 +105,17 @@ pub fn deliver(way: &Way, parcel: &Parcel, stationery: &Stationery, now: Timesta
     }
 }
 
+/// Where a parcel goes, for people. Of a URL only the server: its path may be a secret.
+pub fn place(way: &Way, parcel: &Parcel) -> String {
+    match &way.means {
+        Means::Webhook { url, .. } => url.split('/').take(3).collect::<Vec<_>>().join("/"),
+        Means::Command { argv } => argv.first().cloned().unwrap_or_default(),
+        Means::Mail(mail) => {
+            format!("{} by {}:{}", parcel.to.as_deref().unwrap_or_default(), mail.host, mail.port)
+        }
+    }
+}
+
 fn write(
     settings: &MailSettings,
     content: &Content,
