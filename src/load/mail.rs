@@ -19,8 +19,8 @@ const SENDERS: u32 = 1_000;
 /// Different people who write to one mailbox: few, as in life. A mailbox with many looks like a list.
 const CORRESPONDENTS: u32 = 12;
 
-/// Envelopes that are encoded: enough to name most mailboxes when each has one recipient, and bounded by about
-/// this many recipients (some 100 bytes each) when they have more.
+/// Envelopes that are encoded: enough to name most mailboxes when each has one recipient, and when they have more,
+/// as many as have that many recipients in all (some 100 bytes each), but not fewer than make a mix.
 const ENVELOPES: usize = 16_384;
 const FEWEST_ENVELOPES: usize = 64;
 

@@ -60,7 +60,9 @@ pub struct Splitter {
     finished: bool,
     /// Of the message that begins at `begin`: where in its `From ` line the sender is, and the time.
     from: Option<FromLine>,
-    /// By its `Content-Length`, the body ends here, in terms of `buffer`; that may be far beyond its end.
+    /// The `Content-Length` of the header that is being read.
+    body_length: Option<usize>,
+    /// By it, the body ends here, in terms of `buffer`; that may be far beyond its end.
     body_end: Option<usize>,
     /// Has a message been found?
     found: bool,
@@ -110,6 +112,7 @@ impl Splitter {
             place: Place::Beginning,
             finished: false,
             from: None,
+            body_length: None,
             body_end: None,
             found: false,
             stray: 0,
@@ -260,8 +263,8 @@ impl Splitter {
     }
 
     /// Where a header block ends that begins `first` bytes after `begin`. `Err`: not in these bytes; so far the
-    /// search has come, at the begin of a line.
-    fn head_end(&self, head: &[u8], first: usize) -> Result<HeadEnd, usize> {
+    /// search has come, at the begin of a line. A `Content-Length` on the way goes into `body_length`.
+    fn head_end(&self, head: &[u8], first: usize, body_length: &mut Option<usize>) -> Result<HeadEnd, usize> {
         let mut line = self.searched.saturating_sub(self.begin + first);
         loop {
             let rest = head.get(line..).unwrap_or_default();
@@ -272,7 +275,10 @@ impl Splitter {
             match rest.get(..end).unwrap_or_default() {
                 b"" | b"\r" => return Ok(HeadEnd::Empty(line)),
                 text if is_from_line(text) => return Ok(HeadEnd::Message(line)),
-                _ => line += end + 1,
+                text => {
+                    *body_length = body_length.or_else(|| content_length(text));
+                    line += end + 1;
+                }
             }
         }
     }
@@ -285,13 +291,15 @@ impl Splitter {
         let head = text.get(first..)?;
         let limited = head.get(..MAX_HEAD).unwrap_or(head);
         // Where it ends, whether it goes on there with a body, and whether there was more of it.
-        let (length, place, cut) = match self.head_end(limited, first) {
+        let mut body_length = self.body_length;
+        let (length, place, cut) = match self.head_end(limited, first, &mut body_length) {
             Ok(HeadEnd::Empty(at)) => (at, Place::Body, false),
             Ok(HeadEnd::Message(at)) => (at, Place::Message, false),
             Err(_) if limited.len() < head.len() => (limited.len(), Place::Body, true),
             Err(_) if self.finished => (limited.len(), Place::Body, false),
             Err(searched) => {
                 self.searched = self.begin + first + searched;
+                self.body_length = body_length;
                 return None;
             }
         };
@@ -303,8 +311,9 @@ impl Splitter {
             .get(whole.end..self.end)
             .and_then(empty_line)
             .filter(|_| place == Place::Body && !cut);
-        let length = self.buffer.get(whole.clone()).and_then(content_length);
-        self.body_end = body.zip(length).map(|(empty, length)| (whole.end + empty).saturating_add(length));
+        self.body_length = None;
+        self.body_end =
+            body.zip(body_length).map(|(empty, length)| (whole.end + empty).saturating_add(length));
         // The end of the last line may begin the empty line that the next message needs before it.
         self.begin =
             if place == Place::Body { whole.end.saturating_sub(1).max(from.start) } else { whole.end };
@@ -351,17 +360,14 @@ enum HeadEnd {
     Message(usize),
 }
 
-/// The value of a `Content-Length` field.
-fn content_length(head: &[u8]) -> Option<usize> {
+/// The value of a `Content-Length` field, if the line is one.
+fn content_length(line: &[u8]) -> Option<usize> {
     const NAME: &[u8] = b"content-length:";
-    let mut rest = head;
-    loop {
-        if rest.get(..NAME.len())?.eq_ignore_ascii_case(NAME) {
-            let line = rest.get(NAME.len()..)?.split(|byte| *byte == b'\n').next()?;
-            return std::str::from_utf8(line.trim_ascii()).ok()?.parse().ok();
-        }
-        rest = rest.get(memchr::memchr(b'\n', rest)? + 1..)?;
+    // Most lines are told apart by their first letter.
+    if !matches!(line, [b'C' | b'c', ..]) || !line.get(..NAME.len())?.eq_ignore_ascii_case(NAME) {
+        return None;
     }
+    std::str::from_utf8(line.get(NAME.len()..)?.trim_ascii()).ok()?.parse().ok()
 }
 
 /// The length of the empty line at the begin.

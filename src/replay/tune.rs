@@ -3,6 +3,9 @@
 //! The mail is played at some thresholds; the lowest at which a list would have seen neither a storm nor a delay
 //! is the suggestion. Where there is none, nothing is suggested: either the list had a storm, or it is livelier
 //! than any threshold, and only somebody who looks at it can tell.
+//!
+//! The budget of copies is not varied beside the people: of a list whose size is known it does nothing but choose
+//! their number between `storm_min` and `max`, and both are set here.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

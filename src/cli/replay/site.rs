@@ -10,7 +10,6 @@ use crate::daemon::site;
 use crate::directory::Directory;
 use crate::directory::settings::ConfiguredList;
 use crate::directory::snapshot::{List, Snapshot};
-use crate::engine::Capacity;
 use crate::replay::run::Run;
 use crate::replay::scenario::Scenario;
 use crate::replay::{stage, tune};
@@ -56,7 +55,7 @@ impl Site {
     /// # Errors
     /// A rate that cannot be kept.
     pub fn run(&self, name: &str, people: Option<u32>, scenarios: &[Scenario]) -> anyhow::Result<Run> {
-        let mut run = self.sized(name, people, site::capacity(&self.config))?;
+        let mut run = self.empty_run(name, people, false)?;
         if let Some(list) = &self.single {
             run.take_for(list);
         }
@@ -71,12 +70,13 @@ impl Site {
     /// # Errors
     /// As [`Self::run`].
     pub fn small_run(&self, name: &str, scenario: &Scenario) -> anyhow::Result<Run> {
-        let run = self.sized(name, None, stage::SMALL)?;
+        let run = self.empty_run(name, None, true)?;
         stage::introduce(&run, scenario, &stage::address(scenario.name));
         Ok(run)
     }
 
-    fn sized(&self, name: &str, people: Option<u32>, capacity: Capacity) -> anyhow::Result<Run> {
+    fn empty_run(&self, name: &str, people: Option<u32>, small: bool) -> anyhow::Result<Run> {
+        let capacity = if small { stage::SMALL } else { site::capacity(&self.config) };
         let parts = site::parts(&self.config, Arc::clone(&self.snapshot));
         let configured = site::policy(&self.config);
         let policy = |list: &List| match people {
