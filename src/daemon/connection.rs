@@ -228,7 +228,7 @@ impl Handler {
                 at: now,
                 copies: decision.audience,
                 until: decision.reason.until(),
-                list: list.map(|list| list.key),
+                list: list.map(|list| list.key).or(decision.conversation),
             };
             changes
                 .prepend_header(mark::HEADER.as_bytes(), self.shared.marker.load().value(&mark).as_bytes());
@@ -288,6 +288,7 @@ impl Handler {
         if decision.would == Action::Hold || decision.action == Action::Hold {
             shared.ledger.note(Held {
                 queue_id,
+                conversation: decision.conversation.filter(|_| decision.list.is_none()),
                 list: decision.list,
                 author: decision.author,
                 reason,

@@ -178,8 +178,7 @@ impl Shared {
                     ..
                 } => {
                     self.counters.storms_started.add_one();
-                    // What was under suspicion is now part of a storm and stays where it is.
-                    self.ledger.keep_held(list.as_deref(), storm);
+                    self.keep_held(list.as_deref(), storm);
                     let list = list.as_deref().unwrap_or("-");
                     warn!(storm, list, members, trigger, newcomers, authors, list_newcomers, copies, "storm");
                 }
@@ -198,6 +197,18 @@ impl Shared {
             }
             // An error says that nobody listens.
             let _ = self.feed.send(event.clone());
+        }
+    }
+
+    /// What was under suspicion is part of a storm from now on, and stays where it is.
+    pub(super) fn keep_held(&self, list: Option<&str>, storm: &str) {
+        match list {
+            Some(list) => self.ledger.keep_held(list, storm),
+            None => {
+                if let Some(conversation) = self.engine.conversation_of(storm) {
+                    self.ledger.keep_gathering_held(conversation, storm);
+                }
+            }
         }
     }
 

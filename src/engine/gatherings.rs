@@ -57,6 +57,7 @@ impl Engine {
         decision.kind = facts.kind(thread);
         let key = self.keys.combine(Role::Conversation, &[0, thread.key]);
         let gathering = self.gatherings.of(key);
+        decision.conversation = Some(key);
         if let Some(judgement) = weighed.same_recipients {
             // What passed before the storm began is none of it.
             let stopped = gathering.filter(|_| judgement == Judgement::Storm);
@@ -128,6 +129,21 @@ impl Engine {
                 events.extend(gathering.ended(ended, now));
             }
         }
+    }
+
+    /// The conversation of an open storm among many recipients.
+    pub fn conversation_of(&self, storm: &str) -> Option<u64> {
+        Some(self.open_gathering(storm)?.1)
+    }
+
+    /// The storm of a conversation among many recipients that is open, or was declared after `since`.
+    pub fn storm_in(&self, conversation: u64, since: Timestamp) -> Option<String> {
+        let gathering = self.gatherings.of(conversation)?;
+        let over = || {
+            let ended = gathering.state.last_ended();
+            (ended > Timestamp::default() && ended >= since).then(|| name_storm(ended, conversation))
+        };
+        gathering.storm().or_else(over)
     }
 
     /// The storm of this name that is open: when it was declared, and its conversation.

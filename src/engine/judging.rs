@@ -462,6 +462,7 @@ impl Decision {
             reason: Reason::Calm,
             list: lists.first().map(|list| list.address.clone()),
             storm: None,
+            conversation: None,
             audience: audience(&tx.world, lists.iter()).saturating_add(tx.plain_recipients()),
             author: facts.author.as_deref().map(|author| String::from_utf8_lossy(author).into_owned()),
             kind: if facts.automatic { Kind::Automatic } else { Kind::New },

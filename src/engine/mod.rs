@@ -117,6 +117,8 @@ pub struct Decision {
     pub list: Option<String>,
     /// The storm that the message belongs to.
     pub storm: Option<String>,
+    /// Keyed hash of its conversation, where it goes to many recipients and no list.
+    pub conversation: Option<u64>,
     /// Mailboxes that the message reaches, its earlier parts included.
     pub audience: u64,
     /// The copies that are to be counted for it.

@@ -43,6 +43,8 @@ pub struct Held {
     pub queue_id: String,
     /// The list.
     pub list: Option<String>,
+    /// Keyed hash of its conversation, where there is no list; none: it is not known.
+    pub conversation: Option<u64>,
     /// Who wrote it.
     pub author: Option<String>,
     /// Why, as in the header; [`BY_HAND`] or [`CLAWED_BACK`] for what becalm had let pass.
@@ -219,23 +221,33 @@ impl Ledger {
         all.map(|(queue_id, (storm, copies))| (queue_id.clone(), storm.clone(), *copies)).collect()
     }
 
-    /// A storm cancels the timers of its list's suspicions, which are part of it from now on, or of those that belong
-    /// to no list.
-    pub fn keep_held(&self, list: Option<&str>, storm: &str) {
+    /// A storm cancels the timers of its list's suspicions, which are part of it from now on.
+    pub fn keep_held(&self, list: &str, storm: &str) {
+        self.cancel(|item| (item.list.as_deref() == Some(list)).then(|| Some(storm.to_owned())));
+    }
+
+    /// A storm among many recipients cancels the timers of its conversation's suspicions. Of those whose conversation
+    /// is not known each may be one: they wait for an operator, under no storm's name.
+    pub fn keep_gathering_held(&self, conversation: u64, storm: &str) {
+        self.cancel(|item| match (&item.list, item.conversation) {
+            (None, Some(known)) => (known == conversation).then(|| Some(storm.to_owned())),
+            (None, None) => Some(None),
+            (Some(_), _) => None,
+        });
+    }
+
+    /// Cancels the timers of those that `storm_of` knows to belong to a storm, whatever its name.
+    fn cancel(&self, storm_of: impl Fn(&Held) -> Option<Option<String>>) {
         let mut book = self.book();
         let Book { held, observed, timers, .. } = &mut *book;
-        // Without a list it may be of another conversation: it waits for an operator, under no storm's name.
-        let storm = list.map(|_| storm.to_owned());
-        let mut keep = |item: &mut Held| {
-            let kept = item.until.is_some() && item.list.as_deref() == list;
-            if kept {
-                item.until = None;
-                item.storm.clone_from(&storm);
-            }
-            kept
+        let keep = |item: &mut Held| {
+            let Some(storm) = item.until.and_then(|_| storm_of(item)) else { return false };
+            item.until = None;
+            item.storm = storm;
+            true
         };
         // Only those that wait are looked at: they are few where much is held.
-        timers.retain(|(_, number)| !held.get_mut(number).is_some_and(&mut keep));
+        timers.retain(|(_, number)| !held.get_mut(number).is_some_and(keep));
         for item in observed.values_mut() {
             keep(item);
         }

@@ -6,6 +6,7 @@ fn held(queue_id: &str, list: &str, until: Option<Timestamp>) -> Held {
     Held {
         queue_id: queue_id.to_owned(),
         list: Some(list.to_owned()),
+        conversation: None,
         author: None,
         reason: "suspicion",
         storm: None,
@@ -47,14 +48,53 @@ fn a_storm_cancels_the_timers_of_its_list() {
     ledger.note(held("A", ALL, soon));
     ledger.note(held("B", "dev@example.org", soon));
     ledger.note(Held { list: None, ..held("C", ALL, soon) });
-    ledger.keep_held(Some(ALL), "S1");
+    ledger.keep_held(ALL, "S1");
     let timers: Vec<_> =
         ledger.latest(9, |_| true).into_iter().map(|item| (item.queue_id, item.until, item.storm)).collect();
     let storm = Some("S1".to_owned());
     assert_eq!(timers, [("C".into(), soon, None), ("B".into(), soon, None), ("A".into(), None, storm)]);
     assert_eq!(ledger.totals().waiting, 2);
-    ledger.keep_held(None, "S2");
+    ledger.keep_gathering_held(7, "S2");
     assert_eq!(ledger.due(at(1)).map(|item| item.queue_id), Some("B".to_owned()));
+}
+
+#[test]
+fn a_storm_among_many_recipients_cancels_the_timers_of_its_conversation() {
+    let ledger = Ledger::default();
+    let item = |queue_id: &str, conversation| Held {
+        list: None,
+        conversation,
+        ..held(queue_id, ALL, Some(Timestamp::from_millis(5)))
+    };
+    for (queue_id, conversation) in [("its", Some(7)), ("another's", Some(8)), ("nobody knows", None)] {
+        ledger.note(item(queue_id, conversation));
+    }
+    ledger.keep_gathering_held(7, "S");
+    let waits = |queue_id| {
+        let item = ledger.get(queue_id).unwrap();
+        (item.until.is_some(), item.storm)
+    };
+    assert_eq!(waits("its"), (false, Some("S".to_owned())));
+    assert_eq!(waits("another's"), (true, None));
+    assert_eq!(waits("nobody knows"), (false, None), "it may be one of it");
+}
+
+#[test]
+fn suspicions_in_the_queue_belong_to_the_storm_of_their_conversation() {
+    let ledger = Ledger::default();
+    let message = |queue_id: &str, reason, since, until, conversation| {
+        let message = in_queue(queue_id, reason, since, until);
+        InQueue { mark: Mark { list: Some(conversation), ..message.mark }, list: None, ..message }
+    };
+    let queue = vec![
+        message("its", "suspicion", 10, Some(900), 7),
+        message("another's", "suspicion", 10, Some(900), 8),
+        message("tripped", "storm", 20, None, 7),
+    ];
+    ledger.reconcile(queue, at(30), |_| None);
+    assert_eq!(ledger.get("its").unwrap().storm.as_deref(), Some("S1"));
+    assert_eq!(ledger.get("its").unwrap().conversation, Some(7));
+    assert_eq!(ledger.get("another's").unwrap().until, Some(at(900)));
 }
 
 #[test]
@@ -272,7 +312,7 @@ fn its_parts_agree() {
             }
             2 => drop(ledger.remove(&id)),
             3 => ledger.give_up(&id, "trouble"),
-            4 if random(20) == 0 => ledger.keep_held(Some(ALL), "S"),
+            4 if random(20) == 0 => ledger.keep_held(ALL, "S"),
             5 if random(20) == 0 => {
                 let queue =
                     (0..random(40)).map(|n| in_queue(&n.to_string(), "suspicion", step, Some(step + 5)));

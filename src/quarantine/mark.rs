@@ -65,7 +65,7 @@ pub struct Mark {
     pub copies: u64,
     /// When a suspicion is to be released; none for everything else.
     pub until: Option<Timestamp>,
-    /// Keyed hash of the list that decided; none where no list did.
+    /// Keyed hash of the list that decided, or of the conversation where there is no list; none: neither is known.
     pub list: Option<u64>,
 }
 

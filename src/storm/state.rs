@@ -128,6 +128,11 @@ impl ListState {
         }
     }
 
+    /// When the latest storm was declared that has ended; the epoch: none has.
+    pub fn last_ended(&self) -> Timestamp {
+        Timestamp::from_millis(self.ended.load(Ordering::Acquire))
+    }
+
     /// The last post that the storm or its cooling stopped.
     pub fn last_attempt(&self) -> Timestamp {
         Timestamp::from_millis(self.last_attempt.load(Ordering::Acquire))

@@ -113,6 +113,7 @@ impl Drop for Site {
 pub fn held(number: u64) -> Held {
     Held {
         queue_id: format!("4fV1sQ2C8s{number}"),
+        conversation: None,
         list: Some(ALL.to_owned()),
         author: Some(format!("person{number}@example.org")),
         reason: "storm",

@@ -100,6 +100,7 @@ impl Keeper {
         shared.ledger.note(Held {
             queue_id: reply.queue_id,
             list: reply.list,
+            conversation: None,
             author: reply.author,
             reason: CLAWED_BACK,
             storm: Some(wanted.storm),

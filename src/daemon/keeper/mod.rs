@@ -238,7 +238,9 @@ impl Keeper {
         let engine = &self.shared.engine;
         let storms = engine.storms(now);
         let storm_of = |item: &Held| {
-            item.list.as_ref()?;
+            if item.list.is_none() {
+                return engine.storm_in(item.conversation?, item.since);
+            }
             let open = storms.iter().find(|storm| storm.list == item.list);
             let open = open.filter(|open| matches!(open.phase, Phase::Storm { .. }));
             open.and_then(|open| open.storm.clone()).or_else(|| self.declared_while_it_waited(item))
@@ -296,9 +298,9 @@ impl Keeper {
             let now = self.shared.clock.now();
             // Taken while the links are held: an operator may have been faster, and a storm may have cancelled it.
             let Some(item) = self.shared.ledger.due(now) else { return false };
-            if let Some((list, storm)) = self.storm_on(&item, now) {
+            if let Some(storm) = self.storm_on(&item, now) {
                 // Declared by another message while this one was being noted.
-                self.shared.ledger.keep_held(Some(&list), &storm);
+                self.shared.keep_held(item.list.as_deref(), &storm);
                 continue;
             }
             if !pace.admits(item.copies, now) {
@@ -336,16 +338,18 @@ impl Keeper {
         }
     }
 
-    /// The storm that is open on a message's list.
-    fn storm_on(&self, item: &Held, now: Timestamp) -> Option<(String, String)> {
-        let list = item.list.as_deref()?;
+    /// The storm that is open on a message's list, or in its conversation.
+    fn storm_on(&self, item: &Held, now: Timestamp) -> Option<String> {
         let engine = &self.shared.engine;
+        let Some(list) = item.list.as_deref() else {
+            let storm = engine.storm_in(item.conversation?, now)?;
+            return engine.conversation_of(&storm).map(|_| storm);
+        };
         let state = &engine.list_named(list.as_bytes(), now)?.state;
         if !matches!(state.phase(now), Phase::Storm { .. }) {
             return None;
         }
-        let open = engine.storms(now).into_iter().find(|open| open.list.as_deref() == Some(list))?;
-        Some((open.list?, open.storm?))
+        engine.storms(now).into_iter().find(|open| open.list.as_deref() == Some(list))?.storm
     }
 
     /// Returns what is too old to its senders. False where it failed, and is better left for a while.

@@ -193,7 +193,7 @@ impl Shared {
     pub fn learn(&self, record: Record, from: &Peer) {
         self.engine.apply(&record, self.clock.now());
         if let Some(Event::StormStarted { list, storm, .. }) = &self.recall(&record) {
-            self.ledger.keep_held(list.as_deref(), storm);
+            self.keep_held(list.as_deref(), storm);
         }
         self.memory.keep_from(record, from);
     }

@@ -109,15 +109,15 @@ impl Ledger {
     }
 }
 
-/// Storms that messages in the queue tell of: by list, when the latest of them was held.
-struct Storms(HashMap<Option<String>, (Timestamp, String)>);
+/// Storms that messages in the queue tell of: by list or conversation, when the latest of them was held.
+struct Storms(HashMap<(Option<String>, Option<u64>), (Timestamp, String)>);
 
 impl Storms {
     fn among(queue: &[InQueue]) -> Self {
         let mut storms = HashMap::new();
         for message in queue.iter().filter(|message| message.mark.reason == "storm") {
-            let latest =
-                storms.entry(message.list.clone()).or_insert_with(|| (message.mark.at, String::new()));
+            let place = (message.list.clone(), message.conversation());
+            let latest = storms.entry(place).or_insert_with(|| (message.mark.at, String::new()));
             if message.mark.at >= latest.0 {
                 *latest = (message.mark.at, message.mark.storm.clone());
             }
@@ -128,12 +128,20 @@ impl Storms {
     /// The storm that came after a suspicion. It may have been released for long and a later one be meant; then the
     /// message waits for an operator, who can tell.
     fn after(&self, suspicion: &Held) -> Option<String> {
-        let (at, storm) = self.0.get(&suspicion.list)?;
+        let (at, storm) = self.0.get(&(suspicion.list.clone(), suspicion.conversation))?;
         (*at >= suspicion.since).then(|| storm.clone())
     }
 }
 
+impl InQueue {
+    /// Where there is no list, the mark names the conversation.
+    fn conversation(&self) -> Option<u64> {
+        self.mark.list.filter(|_| self.list.is_none())
+    }
+}
+
 fn taken_in_from(message: InQueue) -> Held {
+    let conversation = message.conversation();
     let InQueue { mark, list, sender, size } = message;
     let reason = match (mark.verdict.as_str(), mark.reason.as_str()) {
         ("hold", "suspicion") => "suspicion",
@@ -145,6 +153,7 @@ fn taken_in_from(message: InQueue) -> Held {
     Held {
         queue_id: mark.queue_id,
         list,
+        conversation,
         author: Some(sender).filter(|sender| !sender.is_empty()),
         reason,
         storm: Some(mark.storm).filter(|storm| storm != "-"),
