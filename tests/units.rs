@@ -115,6 +115,19 @@ fn an_installation_is_whole_and_can_be_repeated() {
         assert!(root.join(file).metadata().unwrap().len() > 0, "{file}");
     }
 
+    // Where a distribution keeps its own.
+    let package = tempfile::tempdir().unwrap();
+    run(Command::new(folder().join("../install"))
+        .env("BECALM", env!("CARGO_BIN_EXE_becalm"))
+        .env("DESTDIR", package.path())
+        .env("PREFIX", "/usr"));
+    assert!(!package.path().join("etc").exists() && !package.path().join("usr/local").exists());
+    for unit in UNITS {
+        let text = std::fs::read_to_string(package.path().join("usr/lib/systemd/system").join(unit)).unwrap();
+        assert!(!text.contains("/usr/local"), "{unit}");
+        assert_eq!(text.contains("ExecStart=/usr/sbin/becalm "), unit.ends_with(".service"), "{unit}");
+    }
+
     let mut at_root = std::ffi::OsString::from("--root=");
     at_root.push(root);
     run(Command::new("systemd-sysusers").arg(&at_root).arg("becalm.conf"));

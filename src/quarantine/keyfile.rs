@@ -60,7 +60,7 @@ pub fn make_key(path: &Path, key: &Key) -> io::Result<bool> {
     let linked = std::fs::hard_link(&draft, path);
     std::fs::remove_file(&draft)?;
     match linked {
-        Ok(()) => Ok(true),
+        Ok(()) => sync_folder(path).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
@@ -81,10 +81,13 @@ pub fn change_ring<E: From<io::Error>>(
     let ring = ring_path(path);
     let draft = draft(&ring, new.text().as_bytes())?;
     std::fs::rename(&draft, &ring)?;
-    if let Some(folder) = ring.parent() {
-        File::open(folder)?.sync_all()?;
-    }
+    sync_folder(&ring)?;
     Ok(new)
+}
+
+/// A new name is on the disk.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 fn open(path: &Path) -> io::Result<File> {
