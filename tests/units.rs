@@ -79,7 +79,6 @@ fn the_two_ways_to_run_the_daemon_differ_in_little() {
         [
             "Description=becalm, a milter that stops reply-all storms (%i)",
             "ExecStart=/usr/local/sbin/becalm run --takeover",
-            "RuntimeDirectoryPreserve=yes",
         ]
     );
     assert_eq!(one.len(), turns.len());
