@@ -83,6 +83,8 @@ fn what_cannot_be_played_is_said_with_its_remedy() {
         (&["--mbox", "/dev/null"], "--list ADDRESS=MEMBERS"),
         (&["--list", "a@b"], "all@example.org=5000"),
         (&["--seeds", "3"], "--scenario"),
+        (&["--scenario", "small", "--list", "all@x.example=5"], "--list is for mail that is read"),
+        (&["--scenario", "small", "--arrival", "date"], "--arrival is for mail that is read"),
     ] {
         let output = replay(arguments);
         let error = String::from_utf8_lossy(&output.stderr);

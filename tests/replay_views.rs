@@ -69,6 +69,50 @@ fn a_file_is_the_rule_with_its_thresholds() {
     assert_eq!(report["policies"][1]["policy"], file);
 }
 
+/// Its rate limits and the sizes of its lists, too; and a file that names no lists is for the lists that are known.
+#[test]
+fn a_file_is_a_whole_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let limits = written("limits.toml", "[limits]\norganisation = { copies = 6000, per = \"7d\" }\n");
+    let lists = written("lists.toml", "[[list]]\naddress = \"all@staff.example\"\nmembers = 20\n");
+    let base = "[[list]]\naddress = \"all@staff.example\"\nmembers = 3000\n";
+    let play = |mail: String| -> Value {
+        let mbox = written("past.mbox", &mail);
+        let rules = ["--policy", "becalm", "--policy", &limits, "--policy", &lists];
+        let output = becalm_with(base, &[&["replay", "--mbox", &mbox, "--json"][..], &rules].concat());
+        serde_json::from_str(&output).unwrap()
+    };
+    let of = |report: &Value, field: &str| [0, 1, 2].map(|place| number(&report["policies"][place], field));
+    let calm = play(past(1));
+    assert_eq!(of(&calm, "copies_without"), [40 * 3000, 40 * 3000, 40 * 20], "{calm}");
+    assert_eq!(of(&calm, "messages_over_limit"), [0, 0, 0], "one message a week fits: {calm}");
+    let busy = play(past(4));
+    let [unlimited, limited, small] = of(&busy, "messages_over_limit");
+    assert!(
+        (unlimited, small) == (0, 0) && limited > 40,
+        "an observed limit is played as if it held: {busy}"
+    );
+}
+
+#[test]
+fn limits_count_with_many_seeds_too() {
+    let limits = "[limits]\nmode = \"defer\"\norganisation = { copies = 1000, per = \"1h\" }\n";
+    let arguments = ["replay", "--scenario", "calm-congratulation-400", "--json"];
+    let one = becalm_with(limits, &[&arguments[..], &["--seed", "0"]].concat());
+    let one: Value = serde_json::from_str(&one).unwrap();
+    let many = becalm_with(limits, &[&arguments[..], &["--seeds", "1"]].concat());
+    let many: Value = serde_json::from_str(&many).unwrap();
+    for field in ["messages_over_limit", "copies_with", "messages_held_for_good", "messages_delayed"] {
+        assert_eq!(number(&many[field], "median"), number(&one, field), "{field}");
+    }
+    assert!(number(&one, "messages_over_limit") > 0, "{one}");
+}
+
 #[test]
 fn many_seeds_compare_too() {
     let output = becalm(&[
@@ -119,6 +163,8 @@ fn what_cannot_be_compared_is_named() {
         (&["--policy", "gmail"][..], "exchange-online"),
         (&["--policy", "rate-limit=0/h"], "rate"),
         (&["--html", "x.html", "--seeds", "3"], "--seeds"),
+        (&["--list", "all@x.example=5", "--seeds", "3"], "'--list <ADDRESS=MEMBERS>' cannot be used with"),
+        (&["--arrival", "date", "--seeds", "3"], "--arrival"),
     ] {
         let output = Command::cargo_bin("becalm")
             .unwrap()

@@ -68,6 +68,7 @@ fuzz_target!(|data: &[u8]| {
     let list = match &record {
         Record::Judged(judged) => judged.shares.iter().any(|share| share.list != 0),
         Record::Opened(_) | Record::Ended(_) | Record::ByHand(_) => true,
+        Record::ClawedBack(_) => false,
         Record::Known(_) | Record::Piece(_) => matches!(&record, Record::Piece(piece) if matches!(**piece, becalm::journal::record::Piece::List(_) | becalm::journal::record::Piece::ByHand(_))),
     };
     if !list {

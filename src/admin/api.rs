@@ -40,8 +40,8 @@ pub enum Reply {
 /// What was done with a list.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ByHand {
-    /// The list.
-    pub list: String,
+    /// The list; none: a storm among many recipients was ended.
+    pub list: Option<String>,
     /// The storm that was opened or ended, or is open anyway.
     pub storm: Option<String>,
     /// Until when it is closed, RFC 3339; none: it is open.
@@ -326,11 +326,11 @@ pub struct Storms {
     pub suspicions: Vec<HeldInfo>,
 }
 
-/// A list that is not calm.
+/// A list that is not calm, or a storm among many recipients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OpenList {
-    /// Its address.
-    pub list: String,
+    /// The list's address; none: many recipients.
+    pub list: Option<String>,
     /// Mailboxes it reaches.
     pub members: u64,
     /// `storm` or `cooling`.

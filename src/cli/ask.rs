@@ -17,7 +17,7 @@ use crate::admin::client;
 use crate::config::{Config, DEFAULT_PATH};
 
 /// Asks the running daemon.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Clone)]
 pub struct AskArgs {
     /// Configuration file that names the admin socket.
     #[arg(short, long, value_name = "FILE")]
@@ -333,7 +333,7 @@ fn storms_text(storms: &Storms) -> String {
                 None => list.phase.clone(),
             };
             open.add_row([
-                &list.list,
+                list.list.as_deref().unwrap_or("(no list: many recipients)"),
                 &list.members.to_string(),
                 &phase,
                 &list.time,
@@ -354,11 +354,7 @@ fn storms_text(storms: &Storms) -> String {
                 &storm.members.to_string(),
                 &storm.trigger,
                 &storm.started,
-                storm.ended.as_deref().unwrap_or(if storm.list.is_some() {
-                    "still open"
-                } else {
-                    "when quiet"
-                }),
+                storm.ended.as_deref().unwrap_or("still open"),
             ]);
         }
         text.push_str(&format!("\nStorms since the start\n{past}\n"));
@@ -435,7 +431,7 @@ mod tests {
             note: None,
         };
         let open = OpenList {
-            list: EVIL.to_owned(),
+            list: Some(EVIL.to_owned()),
             members: 1,
             phase: "storm".to_owned(),
             storm: None,

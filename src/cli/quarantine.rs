@@ -3,7 +3,6 @@
 //! The work is done in portions: a command that is interrupted and given again goes on with what is left.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::ask::{align_right, load_config, printable, table};
+use super::ask::{AskArgs, align_right, printable, table};
 use super::plain;
 use crate::admin::api::{Act, Failed, HeldInfo, MAX_ACTS, Reply, Request, Selection};
 use crate::admin::client;
@@ -66,15 +65,8 @@ struct Which {
     /// Held for at least this long: 30m, 2h, 1d.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     older_than: Option<Duration>,
-    /// Configuration file that names the admin socket.
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The daemon's admin socket, instead of the configuration's.
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// Print JSON for programs.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    ask: AskArgs,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -100,8 +92,8 @@ pub fn run(args: &QuarantineArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn list(which: &Which) -> anyhow::Result<ExitCode> {
-    let messages = which.find(&which.socket()?)?;
-    if which.json {
+    let messages = which.find(&which.ask.socket()?)?;
+    if which.ask.wants_json() {
         print_json(&json!({ "messages": messages }))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -130,8 +122,8 @@ fn list(which: &Which) -> anyhow::Result<ExitCode> {
 }
 
 fn show(which: &Which) -> anyhow::Result<ExitCode> {
-    let messages = which.find(&which.socket()?)?;
-    if which.json {
+    let messages = which.find(&which.ask.socket()?)?;
+    if which.ask.wants_json() {
         print_json(&json!({ "messages": messages }))?;
     } else {
         let texts: Vec<String> = printable(messages.clone())?.iter().map(details).collect();
@@ -151,13 +143,13 @@ fn act(deed: &Deed, act: Act) -> anyhow::Result<ExitCode> {
             "which messages? Name queue ids, or --storm, --list, --author, --reason, --older-than, or --all"
         );
     }
-    let socket = which.socket()?;
+    let socket = which.ask.socket()?;
     let messages = which.find(&socket)?;
     for id in which.missing(&messages) {
         eprintln!("becalm: {id}: not held (or not becalm's)");
     }
     if messages.is_empty() {
-        if which.json {
+        if which.ask.wants_json() {
             print_json(&json!({ "act": act.name(), "done": 0, "failed": [], "left": 0 }))?;
         } else {
             super::print("nothing is held that fits\n")?;
@@ -169,7 +161,7 @@ fn act(deed: &Deed, act: Act) -> anyhow::Result<ExitCode> {
     }
     let outcome = carry_out(&socket, act, &messages)?;
     let left = messages.len() - outcome.done - outcome.failed.len();
-    if which.json {
+    if which.ask.wants_json() {
         print_json(&json!({
             "act": act.name(), "done": outcome.done, "failed": outcome.failed, "left": left,
         }))?;
@@ -234,13 +226,6 @@ fn carry_out(socket: &std::path::Path, act: Act, messages: &[HeldInfo]) -> anyho
 }
 
 impl Which {
-    fn socket(&self) -> anyhow::Result<PathBuf> {
-        match &self.socket {
-            Some(socket) => Ok(socket.clone()),
-            None => Ok(load_config(self.config.as_deref())?.admin.socket),
-        }
-    }
-
     /// Is nothing chosen?
     fn is_anything(&self) -> bool {
         self.ids.is_empty()

@@ -94,7 +94,7 @@ fn change(decision: Decision, ask: &AskArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn told(done: &ByHand, conversation: bool) -> String {
-    let list = &done.list;
+    let list = done.list.as_deref().unwrap_or("the conversation");
     let mut text = match (&done.until, &done.storm) {
         (Some(until), _) if conversation => format!("the conversation on {list} is closed until {until}\n"),
         (Some(until), Some(storm)) => format!("{list} is closed until {until}: storm {storm}\n"),
@@ -159,9 +159,7 @@ fn details(name: &str, record: Option<&StormRecord>, open: Option<&OpenList>, he
         lines.push(format!("list     {list}, {} members", record.members));
         lines.push(format!("trigger  {}", record.trigger));
         lines.push(format!("started  {}", record.started));
-        // Without a list a storm is a conversation that closed; it opens when it is quiet.
-        let still = if record.list.is_some() { "still open" } else { "when it is quiet" };
-        lines.push(format!("ended    {}", record.ended.as_deref().unwrap_or(still)));
+        lines.push(format!("ended    {}", record.ended.as_deref().unwrap_or("still open")));
     }
     let figures = match (open, record) {
         (Some(open), _) => Some((open.held, open.copies_held, open.delivered)),

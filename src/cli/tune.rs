@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, ensure};
 use clap::Args;
 
-use super::replay::{Inputs, configuration, play, set_up};
+use super::replay::{Inputs, Site, configuration, play};
 use crate::replay::report::Report;
 use crate::replay::run::Run;
 use crate::replay::source::Merged;
@@ -31,14 +31,14 @@ pub fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
     let sources = inputs.sources(&scenarios)?;
     ensure!(!sources.is_empty(), "nothing to learn from: name mail with --mbox, --maildir or --folder");
 
-    let run = |name: &str, people: Option<u32>| -> anyhow::Result<Run> {
-        set_up(name, config.clone(), &inputs.list, &scenarios, people)
-    };
+    let invented = scenarios.iter().map(|scenario| (scenario.name, scenario.members));
+    let site = Site::new(config.clone(), &inputs.list, invented)?;
+    let run = |name: &str, people: Option<u32>| -> anyhow::Result<Run> { site.run(name, people, &scenarios) };
     let mut runs = vec![run("becalm", None)?];
     for people in CANDIDATES {
         runs.push(run(&people.to_string(), Some(people))?);
     }
-    let reports = play(runs, Merged::new(sources)?)?;
+    let reports = play(runs, Merged::new(sources)?);
     let mut reports = reports.iter().filter_map(|of_run| of_run.first());
     let present: &Report = reports.next().context("a run has a report")?;
     let tried = Tried {

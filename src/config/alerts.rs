@@ -23,8 +23,6 @@ const MAX_TEXT: usize = 4000;
 /// Longest URL and longest argument.
 const MAX_ARGUMENT: usize = 4096;
 
-const PLACEHOLDERS: [&str; 4] = ["list", "members", "storm", "since"];
-
 #[derive(Clone, Copy)]
 enum Sort {
     Webhook,
@@ -312,21 +310,8 @@ pub(super) fn notice(mut section: Section<'_, '_>) -> NoticeSettings {
 }
 
 fn placeholders(text: &str) -> Result<(), Problem> {
-    const HELP: &str = "`{list}`, `{members}`, `{storm}` and `{since}` are filled in; no other braces";
-    let mut rest = text;
-    while let Some((_, tail)) = rest.split_once(['{', '}']) {
-        let name = tail.split_once('}').filter(|_| rest.find('{') < rest.find('}'));
-        let Some((name, after)) = name else {
-            return Err(Problem::new("a brace without its partner", HELP));
-        };
-        if !PLACEHOLDERS.contains(&name) {
-            let help = did_you_mean(name, PLACEHOLDERS)
-                .map_or_else(|| HELP.to_owned(), |near| format!("did you mean `{{{near}}}`?"));
-            return Err(Problem::new(format!("nothing is known as `{{{name}}}`"), help));
-        }
-        rest = after;
-    }
-    Ok(())
+    let help = "`{list}`, `{members}`, `{storm}` and `{since}` are filled in; no other braces";
+    value::placeholders(text, &["list", "members", "storm", "since"], help)
 }
 
 /// What notices need from elsewhere in the file.

@@ -224,8 +224,6 @@ pub(super) fn network(text: &str) -> Result<IpNet, Problem> {
 
 /// The text of a reply: one line, with no other placeholders than `{list}`, `{members}` and `{retry}`.
 pub(super) fn template(text: &str) -> Result<String, Problem> {
-    const PLACEHOLDERS: [&str; 3] = ["list", "members", "retry"];
-    const HELP: &str = "`{list}`, `{members}` and `{retry}` are filled in; no other braces";
     if text.trim().is_empty() {
         return Err(Problem::new("the text is empty", "say why the mail is not taken and what to do"));
     }
@@ -238,20 +236,30 @@ pub(super) fn template(text: &str) -> Result<String, Problem> {
     if text.chars().any(char::is_control) {
         return Err(Problem::new("the text has a line break or another control character", "write one line"));
     }
+    placeholders(
+        text,
+        &["list", "members", "retry"],
+        "`{list}`, `{members}` and `{retry}` are filled in; no other braces",
+    )?;
+    Ok(text.to_owned())
+}
+
+/// A text with no other placeholders than `known`, as `help` says.
+pub(super) fn placeholders(text: &str, known: &[&'static str], help: &str) -> Result<(), Problem> {
     let mut rest = text;
     while let Some(at) = rest.find(['{', '}']) {
         let tail = &rest[at..];
         let Some((name, after)) = tail.strip_prefix('{').and_then(|inner| inner.split_once('}')) else {
-            return Err(Problem::new("a brace without its partner", HELP));
+            return Err(Problem::new("a brace without its partner", help));
         };
-        if !PLACEHOLDERS.contains(&name) {
-            let help = did_you_mean(name, PLACEHOLDERS)
-                .map_or_else(|| HELP.to_owned(), |near| format!("did you mean `{{{near}}}`?"));
+        if !known.contains(&name) {
+            let help = did_you_mean(name, known.iter().copied())
+                .map_or_else(|| help.to_owned(), |near| format!("did you mean `{{{near}}}`?"));
             return Err(Problem::new(format!("nothing is known as `{{{name}}}`"), help));
         }
         rest = after;
     }
-    Ok(text.to_owned())
+    Ok(())
 }
 
 /// The address of a list or an author, in lower case; `*` may stand in it where `pattern` is set.

@@ -33,7 +33,7 @@ use crate::alert::way::{self, Content, Parcel, Stationery};
 use crate::alert::{Alert, Kind};
 use crate::config::Config;
 use crate::journal::event::Event;
-use crate::storm::policy::Mode;
+use crate::storm::policy::{Mode, Policy};
 use crate::storm::state::Phase;
 use crate::time::Timestamp;
 
@@ -286,19 +286,26 @@ impl Alerts {
     }
 
     fn is_enforced(&self, event: &Event) -> bool {
-        let list = match event {
-            Event::StormStarted { list, .. } => list.as_deref(),
-            Event::StormEnded { list, .. } => Some(list.as_str()),
-            Event::ClawedBack { .. } | Event::PossibleList { .. } => None,
-        };
-        list.is_some_and(|list| self.enforces(list))
+        match event {
+            Event::StormStarted { list, .. } | Event::StormEnded { list, .. } => {
+                self.enforces(list.as_deref())
+            }
+            Event::ClawedBack { .. } | Event::PossibleList { .. } => false,
+        }
     }
 
-    fn enforces(&self, list: &str) -> bool {
+    /// None: many recipients.
+    fn enforces(&self, list: Option<&str>) -> bool {
         let engine = &self.shared.engine;
-        let watched = engine.list_named(list.as_bytes(), self.shared.clock.now());
-        !engine.is_observing()
-            && watched.is_some_and(|list| list.policy.mode != Mode::Observe && !list.policy.never_hold)
+        let acts = |policy: &Policy| policy.mode != Mode::Observe && !policy.never_hold;
+        let enforced = match list {
+            Some(list) => {
+                let watched = engine.list_named(list.as_bytes(), self.shared.clock.now());
+                watched.is_some_and(|list| acts(&list.policy))
+            }
+            None => acts(&engine.world().default_policy),
+        };
+        enforced && !engine.is_observing()
     }
 
     fn facts(&self, now: Timestamp) -> Facts {
@@ -306,7 +313,7 @@ impl Alerts {
         let open = |storm: crate::engine::OpenStorm| {
             matches!(storm.phase, Phase::Storm { .. }).then(|| {
                 Some(StormNow {
-                    enforced: self.enforces(&storm.list),
+                    enforced: self.enforces(storm.list.as_deref()),
                     storm: storm.storm?,
                     list: storm.list,
                     members: storm.members,

@@ -10,6 +10,7 @@ use super::answer::unwritten;
 use crate::admin::api::{ByHand, Decision};
 use crate::admin::backend::{Refusal, Who};
 use crate::engine::{Done, Refusal as No};
+use crate::quarantine::ledger::Held;
 use crate::storm::policy::Mode;
 use crate::storm::state::Phase;
 use crate::time::Timestamp;
@@ -35,7 +36,7 @@ impl Daemon {
         });
         let noted = outcome.as_ref().map_err(ToString::to_string);
         let (list, storm) = match &outcome {
-            Ok(done) => (done.list.as_str(), done.storm.as_deref().unwrap_or("-")),
+            Ok(done) => (done.list.as_deref().unwrap_or("-"), done.storm.as_deref().unwrap_or("-")),
             Err(_) => ("-", "-"),
         };
         let refused = noted.as_ref().err().map_or("-", String::as_str);
@@ -47,21 +48,25 @@ impl Daemon {
     }
 
     fn told(&self, done: &Done, decision: &Decision, now: Timestamp) -> ByHand {
-        let list = &done.list;
         let mut notes = Vec::new();
         let mut note = |text: &str| notes.push(text.to_owned());
         if done.until.is_none() {
-            let held =
-                self.shared.ledger.select(None, 0, |item| item.list.as_ref() == Some(&list.address)).total;
+            let address = done.list.as_ref().map(|list| &list.address);
+            let of_it = |item: &Held| match address {
+                Some(address) => item.list.as_ref() == Some(address),
+                None => item.storm == done.storm,
+            };
+            let held = self.shared.ledger.select(None, 0, of_it).total;
             if held > 0 {
+                let to = if address.is_some() { "to it" } else { "of it" };
                 note(&format!(
-                    "{held} messages to it stay on hold: `becalm quarantine` releases or returns them"
+                    "{held} messages {to} stay on hold: `becalm quarantine` releases or returns them"
                 ));
             }
             if done.storm.is_none() {
                 note("there was no storm: its cooling and what was closed by hand are over");
             }
-        } else {
+        } else if let Some(list) = &done.list {
             if self.shared.engine.is_observing() {
                 note("everything is put to observe: nothing is held (`becalm observe off`)");
             } else if list.policy.mode == Mode::Observe {
@@ -78,7 +83,7 @@ impl Daemon {
             }
         }
         ByHand {
-            list: list.address.clone(),
+            list: done.list.as_ref().map(|list| list.address.clone()),
             storm: done.storm.clone(),
             until: done.until.map(Timestamp::rfc3339),
             notes,

@@ -20,7 +20,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::journal::outbox::{Inbox, Outbox};
-use crate::journal::record::{Judged, Record};
+use crate::journal::record::{ClawedBack, Judged, Record};
 use crate::journal::replay::{ReplayError, Replayed, replay};
 use crate::journal::store::Store;
 use crate::journal::writer::{Setup, Writer};
@@ -201,6 +201,7 @@ pub(super) struct Recollection {
     /// None: the journal is off.
     read: Option<Result<Replayed, ReplayError>>,
     took: Duration,
+    /// What is about storms as people see them.
     storms: Vec<Record>,
 }
 
@@ -211,12 +212,17 @@ pub(super) fn recall(config: &Config, engine: &Engine, now: Timestamp) -> Recoll
     let read = config.journal.enabled.then(|| {
         replay(&Store::new(&config.journal_folder()), engine.key_check(), |record| {
             engine.apply(&record, now);
-            if matches!(record, Record::Opened(_) | Record::Ended(_)) {
+            if is_told(&record) {
                 storms.push(record);
             }
         })
     });
     Recollection { read, took: watch.elapsed(), storms }
+}
+
+/// Is it about storms as people see them?
+fn is_told(record: &Record) -> bool {
+    matches!(record, Record::Opened(_) | Record::Ended(_) | Record::ClawedBack(_))
 }
 
 /// Hands over all that is known, record by record, until one is refused.
@@ -225,7 +231,23 @@ pub(super) fn show(shared: &Shared, out: &mut dyn FnMut(Record) -> io::Result<()
     shared.engine.image(now, &mut |piece| out(Record::Piece(Box::new(piece))))?;
     let kept = shared.memory.kept.load_full();
     let storms: Vec<Record> = kept.map(|kept| kept.storms().iter().cloned().collect()).unwrap_or_default();
-    storms.into_iter().try_for_each(out)
+    storms.into_iter().try_for_each(&mut *out)?;
+    clawed_back(shared, now).into_iter().try_for_each(|record| out(Record::ClawedBack(record)))
+}
+
+/// What was clawed back of each storm: the messages that are on hold, and the sums.
+fn clawed_back(shared: &Shared, at: Timestamp) -> Vec<ClawedBack> {
+    let sums = |storm: &str| <[u64; 2]>::from(shared.storms.clawed_back(storm));
+    let on_hold = shared.ledger.clawed_back().into_iter().map(|(queue_id, storm, copies)| {
+        let sums = sums(&storm);
+        ClawedBack { at, storm, queue_id, copies, sums }
+    });
+    let storms = shared.storms.list().into_iter().filter(|storm| storm.clawed_back > 0);
+    let storms = storms.map(|storm| {
+        let sums = sums(&storm.storm);
+        ClawedBack { at, storm: storm.storm, sums, ..ClawedBack::default() }
+    });
+    on_hold.chain(storms).collect()
 }
 
 /// Writes the journal again that another becalm wrote for a while. What happened meanwhile is known from that one
@@ -246,7 +268,7 @@ impl Recollection {
     pub(super) fn add(&mut self, records: Vec<Record>, engine: &Engine, now: Timestamp) {
         for record in records {
             engine.apply(&record, now);
-            if matches!(record, Record::Opened(_) | Record::Ended(_)) {
+            if is_told(&record) {
                 self.storms.push(record);
             }
         }
@@ -291,9 +313,7 @@ impl Recollection {
         };
         for record in &self.storms {
             kept.note_storm(record);
-            if let Some(event) = shared.engine.event_of(record) {
-                shared.storms.apply(&event);
-            }
+            shared.recall(record);
         }
         shared.memory.kept.store(Some(Arc::new(kept)));
     }

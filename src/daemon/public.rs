@@ -149,7 +149,8 @@ impl Daemon {
 fn paused(storms: &[OpenStorm], policies: &Policies) -> Vec<Paused> {
     let paused = storms.iter().filter(|storm| storm.enforced).filter_map(|storm| {
         let Phase::Storm { since } = storm.phase else { return None };
-        let name = policies.public_name(&storm.list).map(str::to_owned);
+        // Those who write to many recipients without a list know it as it is described for lists without a name.
+        let name = storm.list.as_deref().and_then(|list| policies.public_name(list)).map(str::to_owned);
         Some(Paused { name, since, ends: storm.ends.unwrap_or(since) })
     });
     paused.collect()
@@ -171,7 +172,7 @@ mod tests {
 
     fn storm(list: &str) -> OpenStorm {
         OpenStorm {
-            list: list.to_owned(),
+            list: Some(list.to_owned()),
             members: 840_123,
             phase: Phase::Storm { since: NOW },
             storm: Some(STORM.to_owned()),

@@ -17,6 +17,7 @@ use super::storms::StormBook;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::journal::event::Event;
+use crate::journal::record::Record;
 use crate::quarantine::ledger::Ledger;
 use crate::quarantine::mark::Marker;
 use crate::quarantine::passed::Passed;
@@ -183,6 +184,7 @@ impl Shared {
                     warn!(storm, list, members, trigger, newcomers, authors, list_newcomers, copies, "storm");
                 }
                 Event::StormEnded { storm, list, held, copies_held, delivered, .. } => {
+                    let list = list.as_deref().unwrap_or("-");
                     warn!(storm, list, held, copies_held, delivered, "the storm is over");
                 }
                 Event::ClawedBack { storm, list, messages, copies, .. } => {
@@ -197,6 +199,18 @@ impl Shared {
             // An error says that nobody listens.
             let _ = self.feed.send(event.clone());
         }
+    }
+
+    /// Takes in what was told to people by an earlier becalm, or by another.
+    pub(super) fn recall(&self, record: &Record) -> Option<Event> {
+        if let Record::ClawedBack(clawed) = record
+            && !clawed.queue_id.is_empty()
+        {
+            self.ledger.recall_clawed_back(&clawed.queue_id, &clawed.storm, clawed.copies);
+        }
+        let event = self.engine.event_of(record)?;
+        self.storms.apply(&event);
+        Some(event)
     }
 
     /// The events from now on.

@@ -25,8 +25,8 @@ const LONGEST_ID: usize = 998;
 
 /// What was done.
 pub struct Done {
-    /// The list.
-    pub list: Arc<WatchedList>,
+    /// The list; none: a storm among many recipients was ended.
+    pub list: Option<Arc<WatchedList>>,
     /// The storm that was opened, kept open or ended.
     pub storm: Option<String>,
     /// Until when it is closed.
@@ -67,6 +67,9 @@ impl Engine {
     /// # Errors
     /// There is none.
     pub fn end_by_hand(&self, which: &str, now: Timestamp) -> Result<Done, Refusal> {
+        if let Some(done) = self.end_gathering(which, now) {
+            return Ok(done);
+        }
         let named = |list: &Arc<WatchedList>| storm_name(list, now).is_some_and(|name| name == which);
         let by_storm = self.world.load().lists().into_iter().find(named);
         let list = by_storm.or_else(|| self.list_named(which.as_bytes(), now));
@@ -77,7 +80,24 @@ impl Engine {
         self.by_hand.forgive(list.key, forgiven);
         let event = ended.and_then(|since| self.event(Transition::Ended { since }, Some(&list), None, now));
         let record = Record::ByHand(ByHand { list: list.key, at: forgiven, ..ByHand::default() });
-        Ok(Done { list, storm, until: None, events: event.into_iter().collect(), record })
+        Ok(Done { list: Some(list), storm, until: None, events: event.into_iter().collect(), record })
+    }
+
+    fn end_gathering(&self, storm: &str, now: Timestamp) -> Option<Done> {
+        let all = self.gatherings.all();
+        let gathering = all.iter().find(|gathering| gathering.storm().as_deref() == Some(storm))?;
+        let since = gathering.state.forgive(now);
+        let forgiven = gathering.state.forgiven();
+        self.gatherings.note_forgiven(forgiven);
+        let event = since.and_then(|since| gathering.ended(Transition::Ended { since }, now));
+        let record = ByHand { at: forgiven, thread: gathering.key, ..ByHand::default() };
+        Some(Done {
+            list: None,
+            storm: Some(storm.to_owned()),
+            until: None,
+            events: event.into_iter().collect(),
+            record: Record::ByHand(record),
+        })
     }
 
     /// Closes a list for newcomers (one whose messages are dear: for everybody), or one of its conversations for
@@ -120,7 +140,7 @@ impl Engine {
         };
         let Closure { at, until } = list.state.closure().unwrap_or_default();
         let record = Record::ByHand(ByHand { list: list.key, at, until, ..ByHand::default() });
-        Ok(Done { list, storm, until: Some(until), events, record })
+        Ok(Done { list: Some(list), storm, until: Some(until), events, record })
     }
 
     /// Until when a list that is in a storm is closed by hand at least.
@@ -134,6 +154,9 @@ impl Engine {
     pub(super) fn apply_by_hand(&self, done: &ByHand, now: Timestamp) {
         let at = done.at.min(now);
         let until = done.until.min(now.after(LONGEST_CLOSURE));
+        if done.list == 0 {
+            return self.forgive_gathering(done.thread, at, now);
+        }
         let list = self.states.state(done.list, at);
         if done.until == Timestamp::default() {
             list.join_forgiven(at);
@@ -174,7 +197,7 @@ impl Engine {
         }
         Ok(Done {
             storm: storm_name(&list, now),
-            list,
+            list: Some(list),
             until: Some(until),
             events: Vec::new(),
             record: Record::ByHand(done),

@@ -34,6 +34,9 @@ impl Engine {
                 show(Piece::ByHand(ByHand { list, at, until, ..ByHand::default() }))?;
             }
         }
+        for gathering in self.gatherings.all() {
+            show(Piece::Gathering(gathering.image(now)))?;
+        }
         self.by_hand.all(now).into_iter().try_for_each(|closed| show(Piece::ByHand(closed)))?;
         let (sets, words) = self.detector.known_words(now, LONGEST_KNOWN);
         in_lots(words, |words| show(Piece::Known(Words { layout: LAYOUT, sets: sets as u64, words })))?;
@@ -84,6 +87,7 @@ impl Engine {
                 self.states.state(list.list, image.since).put_back(&image, now);
             }
             Piece::ByHand(done) => self.apply_by_hand(done, now),
+            Piece::Gathering(gathering) => self.put_back_gathering(gathering, now),
             Piece::Threads(threads) => {
                 for (key, at, thread) in threads {
                     self.threads.put_back(*key, *thread, (*at).min(now));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::copies::Copies;
+use super::gatherings::storm_ended;
 use super::keys::{Keys, Role};
 use super::remember::{exempt_share, note_verdict, share, trigger_name};
 use super::thread::{Thread, Traces};
@@ -62,19 +63,19 @@ pub struct Share<'a> {
 }
 
 /// What is known of a message once its headers are read.
-struct Facts {
-    author: Option<AuthorAddress>,
-    author_key: u64,
-    user: Option<AuthorAddress>,
-    traces: Traces,
-    automatic: bool,
-    redistributed: bool,
-    wants_receipts: bool,
-    fallback: u64,
+pub(super) struct Facts {
+    pub author: Option<AuthorAddress>,
+    pub author_key: u64,
+    pub user: Option<AuthorAddress>,
+    pub traces: Traces,
+    pub automatic: bool,
+    pub redistributed: bool,
+    pub wants_receipts: bool,
+    pub fallback: u64,
 }
 
 impl Facts {
-    fn kind(&self, thread: Thread) -> Kind {
+    pub(super) fn kind(&self, thread: Thread) -> Kind {
         match (self.automatic, thread.reply) {
             (true, _) => Kind::Automatic,
             (false, true) => Kind::Reply,
@@ -85,13 +86,13 @@ impl Facts {
 
 /// What a message reaches, and which of it has been judged before.
 pub(super) struct Weighed {
-    audience: u64,
+    pub audience: u64,
     /// The share of this transaction alone.
     pub own: u64,
     /// For each list: the judgement of the message that this one repeats.
     retried: SmallVec<[Option<Judgement>; 2]>,
     /// The same for the set of its recipients, where no list is named.
-    same_recipients: Option<Judgement>,
+    pub same_recipients: Option<Judgement>,
     /// For each list: was this message counted when it came before?
     counted: SmallVec<[bool; 2]>,
     /// Nothing in it is new.
@@ -100,7 +101,7 @@ pub(super) struct Weighed {
     pub came_before: bool,
     /// It came before and was stopped by a rate limit.
     pub limited: bool,
-    earlier: Option<PartMemo>,
+    pub earlier: Option<PartMemo>,
 }
 
 impl Engine {
@@ -210,7 +211,8 @@ impl Engine {
         } else {
             counted.iter().all(|counted| *counted)
         };
-        let by_recipients = seen_by_recipients.and_then(still_holds);
+        let forgiven = self.gatherings.forgiven();
+        let by_recipients = seen_by_recipients.filter(|(_, at)| *at > forgiven).and_then(still_holds);
         let limited = by_list.iter().chain([&by_recipients]).flatten().any(|memo| memo.limited);
         let retried: SmallVec<[Option<Judgement>; 2]> =
             by_list.iter().map(|memo| memo.map(|memo| memo.judgement)).collect();
@@ -218,7 +220,9 @@ impl Engine {
         let repeated =
             if lists.is_empty() { same_recipients.is_some() } else { retried.iter().all(Option::is_some) };
 
-        let earlier = self.parts_key(facts).and_then(|key| self.parts.get(key, now, RETRY_MEMORY));
+        let earlier = self.parts_key(facts).and_then(|key| self.parts.get_dated(key, now, RETRY_MEMORY));
+        // What its parts came to in a storm that an operator has ended since is no verdict any more.
+        let earlier = earlier.filter(|(part, at)| part.list != 0 || *at > forgiven).map(|(part, _)| part);
         let new = lists.iter().zip(&retried).filter(|(_, retried)| retried.is_none() || repeated);
         let own = audience(&tx.world, new.map(|(list, _)| list)).saturating_add(tx.plain_recipients());
         let audience = match earlier {
@@ -245,6 +249,7 @@ impl Engine {
         let conversation = self.keys.combine(Role::Conversation, &[list.key, thread.key]);
         let post = Post {
             list: Some(ListShare { state: &list.state, members: list.members }),
+            gathering: None,
             author: self.author(facts, list.key),
             audience,
             conversation: Conversation {
@@ -272,58 +277,8 @@ impl Engine {
         outcome.judgement
     }
 
-    /// Many recipients, or a further part of a message whose list was in an earlier one: that list's verdict
-    /// holds for the part too.
-    fn judge_without_list(
-        &self,
-        tx: &Transaction,
-        facts: &Facts,
-        weighed: &Weighed,
-        now: Timestamp,
-        decision: &mut Decision,
-        tell: &mut impl FnMut(&Share<'_>),
-    ) -> ListVerdict {
-        if let Some(judgement) = weighed.same_recipients {
-            return ListVerdict { list: None, judgement };
-        }
-        if self.is_other_mail(tx, weighed) {
-            return ListVerdict { list: None, judgement: Judgement::Pass };
-        }
-        let thread = self.threads.join(&facts.traces, 0, facts.fallback, &self.keys, now);
-        decision.kind = facts.kind(thread);
-        let post = Post {
-            list: None,
-            author: self.author(facts, 0),
-            audience: weighed.audience,
-            conversation: Conversation {
-                key: self.keys.combine(Role::Conversation, &[0, thread.key]),
-                reply: thread.reply,
-                closed: false,
-            },
-            automatic: facts.automatic,
-            part: weighed.earlier.is_some(),
-            now,
-        };
-        let thresholds = &tx.world.default_policy.thresholds;
-        let outcome = self.detector.observe(&post, thresholds);
-        tell(&Share { list: None, author: facts.author_key, post: &post, outcome: &outcome, thresholds });
-        decision.record.shares.push(share(0, thread, &post, &outcome, thresholds));
-        if let Some(started) = outcome.started {
-            decision.events.extend(self.event(started, None, Some((&outcome, &post)), now));
-        }
-        match weighed.earlier {
-            // Two suspicions differ in their time alone; the earlier part's counts.
-            Some(part)
-                if part.worst >= outcome.judgement || both_suspicions(part.worst, outcome.judgement) =>
-            {
-                ListVerdict { list: tx.world.list_by_key(part.list), judgement: part.worst }
-            }
-            _ => ListVerdict { list: None, judgement: outcome.judgement },
-        }
-    }
-
     /// Watched only because its sender was: it turned out to be another message, to few recipients and no list.
-    fn is_other_mail(&self, tx: &Transaction, weighed: &Weighed) -> bool {
+    pub(super) fn is_other_mail(&self, tx: &Transaction, weighed: &Weighed) -> bool {
         let few = weighed.audience < u64::from(tx.world.watch.many_recipients);
         tx.lists.is_empty() && few && weighed.earlier.is_none()
     }
@@ -426,7 +381,7 @@ impl Engine {
         }
     }
 
-    /// The event of a change on a list (or, without one, in a conversation).
+    /// The event of a change on a list (or, without one, of the beginning of a storm in a conversation).
     pub(super) fn event(
         &self,
         change: Transition,
@@ -437,11 +392,10 @@ impl Engine {
         match change {
             Transition::Started { trigger } => {
                 let (outcome, post) = cause?;
-                let key = list.map_or(post.conversation.key, |list| list.key);
+                let since = outcome.writes.storm;
+                let since = if since == Timestamp::default() { now } else { since };
                 Some(Event::StormStarted {
-                    storm: list
-                        .and_then(|list| storm_name(list, now))
-                        .unwrap_or_else(|| name_storm(now, key)),
+                    storm: name_storm(since, list.map_or(post.conversation.key, |list| list.key)),
                     list: list.map(|list| list.address.clone()),
                     members: list.map_or(post.audience, |list| list.members),
                     trigger: trigger_name(trigger),
@@ -454,21 +408,12 @@ impl Engine {
             }
             Transition::Ended { since } => {
                 let list = list?;
-                let figures = list.state.figures();
-                Some(Event::StormEnded {
-                    storm: name_storm(since, list.key),
-                    list: list.address.clone(),
-                    held: figures.held,
-                    copies_held: figures.copies_held,
-                    delivered: figures.delivered,
-                    since,
-                    at: now,
-                })
+                Some(storm_ended(list.key, Some(list.address.clone()), &list.state.figures(), since, now))
             }
         }
     }
 
-    fn author(&self, facts: &Facts, list_key: u64) -> Author {
+    pub(super) fn author(&self, facts: &Facts, list_key: u64) -> Author {
         Author {
             tag: AuthorTag::new(facts.author_key),
             known_key: self.keys.combine(Role::Known, &[list_key, facts.author_key]),
@@ -545,6 +490,6 @@ pub(super) fn audience<'a>(world: &World, lists: impl Iterator<Item = &'a Arc<Wa
     sum.saturating_add(world.snapshot.audience(&ids))
 }
 
-fn both_suspicions(a: Judgement, b: Judgement) -> bool {
+pub(super) fn both_suspicions(a: Judgement, b: Judgement) -> bool {
     matches!((a, b), (Judgement::Suspicion { .. }, Judgement::Suspicion { .. }))
 }

@@ -12,6 +12,7 @@
 
 mod by_hand;
 mod copies;
+mod gatherings;
 mod image;
 mod judging;
 mod keys;
@@ -54,6 +55,7 @@ use crate::storm::state::{Phase, StormFigures};
 use crate::time::Timestamp;
 use crate::window::{AuthorTag, Cache, CacheStats, Entry, Recent, SetStats, Table, TableStats};
 use by_hand::Closed;
+use gatherings::Gatherings;
 use judging::{PartMemo, RetryMemo};
 use near::Followed;
 use thread::Threads;
@@ -97,6 +99,7 @@ pub struct Engine {
     parts: Cache<PartMemo>,
     retries: Cache<RetryMemo>,
     by_hand: Closed,
+    gatherings: Gatherings,
     followed: Followed,
     observing: AtomicBool,
 }
@@ -198,11 +201,11 @@ impl Reason {
     }
 }
 
-/// A list that is not calm, for the admin socket.
+/// A list that is not calm, or a storm among many recipients, for the admin socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenStorm {
-    /// Its address.
-    pub list: String,
+    /// The list's address; none: many recipients.
+    pub list: Option<String>,
     /// Mailboxes it reaches.
     pub members: u64,
     /// Storm or cooling.
@@ -266,6 +269,7 @@ impl Engine {
             parts: Cache::new(short_lived),
             retries: Cache::new(short_lived),
             by_hand: Closed::default(),
+            gatherings: Gatherings::default(),
             followed: Followed::default(),
             observing: AtomicBool::new(false),
             keys,
@@ -402,19 +406,19 @@ impl Engine {
                 events.extend(self.event(ended, Some(&list), None, now));
             }
         }
+        self.tick_gatherings(now, &mut events);
         events
     }
 
-    /// Lists that are in a storm or cool after one.
+    /// Lists that are in a storm or cool after one, and storms among many recipients.
     pub fn storms(&self, now: Timestamp) -> Vec<OpenStorm> {
-        self.world
-            .load()
-            .lists()
-            .into_iter()
+        let world = self.world.load();
+        let on_lists = world.lists().into_iter();
+        let mut storms: Vec<OpenStorm> = on_lists
             .filter_map(|list| {
                 let phase = list.state.phase(now);
                 (phase != Phase::Calm).then(|| OpenStorm {
-                    list: list.address.clone(),
+                    list: Some(list.address.clone()),
                     members: list.members,
                     phase,
                     storm: storm_name(&list, now),
@@ -427,7 +431,9 @@ impl Engine {
                     figures: list.state.figures(),
                 })
             })
-            .collect()
+            .collect();
+        storms.extend(self.gatherings.all().iter().filter_map(|gathering| gathering.open_storm(&world)));
+        storms
     }
 
     /// Occupancy of the tables.

@@ -6,13 +6,14 @@
 
 use std::time::Duration;
 
+use super::gatherings::storm_ended;
 use super::judging::{PartMemo, RetryMemo, parts_key, retry_key};
 use super::keys::Role;
 use super::thread::Thread;
 use super::world::WatchedList;
 use super::{Engine, name_storm};
 use crate::journal::event::Event;
-use crate::journal::record::{self, Ended, Judged, Opened, Parts, Record, Share, Verdict};
+use crate::journal::record::{self, ClawedBack, Ended, Judged, Opened, Parts, Record, Share, Verdict};
 use crate::storm::detector::{Author, Judgement, Outcome, Past, Post, Trigger, Writes};
 use crate::storm::policy::Thresholds;
 use crate::storm::state::StormFigures;
@@ -39,8 +40,21 @@ impl Engine {
                 let list = self.states.state(opened.list, since);
                 list.join_storm(opened.since, since, &StormFigures::default());
             }
-            // A conversation without list is closed by the message that tripped it.
-            Record::Opened(_) => {}
+            // The conversation is closed by the message that tripped it.
+            Record::Opened(opened) => {
+                let gathering = (opened.conversation != 0)
+                    .then(|| self.gatherings.remember(opened.conversation, opened.members, now))
+                    .flatten();
+                if let Some(gathering) = gathering {
+                    let since = opened.since.min(now);
+                    gathering.state.join_storm(opened.since, since, &StormFigures::default());
+                }
+            }
+            Record::Ended(ended) if ended.list == 0 => {
+                if let Some(gathering) = self.gatherings.remember(ended.conversation, 0, now) {
+                    gathering.state.end(ended.since, Timestamp::default());
+                }
+            }
             Record::Ended(ended) => {
                 let list = self.states.state(ended.list, ended.since.min(now));
                 list.end(ended.since, ended.cooling_until.min(now.after(LONGEST_CLOSURE)));
@@ -50,6 +64,8 @@ impl Engine {
                 self.detector.make_known(known.key, known.at.min(now), span);
             }
             Record::ByHand(done) => self.apply_by_hand(done, now),
+            // The ledger's business.
+            Record::ClawedBack(_) => {}
             Record::Piece(piece) => self.put_back(piece, now),
         }
     }
@@ -72,6 +88,7 @@ impl Engine {
                 let list = list.as_deref().map_or(0, key);
                 // The storm's own time, which its name is made of, may differ from the event's.
                 let since = self.storm_since(list).unwrap_or(*at);
+                let conversation = if list == 0 { self.gathering_of(since, storm) } else { None };
                 Some(Record::Opened(Opened {
                     list,
                     since,
@@ -80,19 +97,31 @@ impl Engine {
                     members: *members,
                     counts: [*newcomers, *authors, *list_newcomers],
                     copies: *copies,
+                    conversation: conversation.unwrap_or(0),
                 }))
             }
-            Event::StormEnded { list, held, copies_held, delivered, since, at, .. } => {
-                let list = key(list);
-                let state = self.states.state(list, *since);
-                let copies_delivered = state.figures().copies_delivered;
-                Some(Record::Ended(Ended {
-                    list,
+            Event::StormEnded { storm, list, held, copies_held, delivered, since, at } => {
+                let mut ended = Ended {
                     since: *since,
                     at: *at,
-                    cooling_until: state.cooling_until(),
-                    figures: [*held, *copies_held, *delivered, copies_delivered],
-                }))
+                    figures: [*held, *copies_held, *delivered, 0],
+                    ..Ended::default()
+                };
+                let [.., copies_delivered] = &mut ended.figures;
+                match list {
+                    Some(list) => {
+                        ended.list = key(list);
+                        let state = self.states.state(ended.list, *since);
+                        ended.cooling_until = state.cooling_until();
+                        *copies_delivered = state.figures().copies_delivered;
+                    }
+                    None => {
+                        ended.conversation = self.gathering_of(*since, storm)?;
+                        let gathering = self.gatherings.of(ended.conversation)?;
+                        *copies_delivered = gathering.state.figures().copies_delivered;
+                    }
+                }
+                Some(Record::Ended(ended))
             }
             Event::PossibleList { .. } | Event::ClawedBack { .. } => None,
         }
@@ -122,15 +151,16 @@ impl Engine {
             }
             Record::Ended(ended) => {
                 let [held, copies_held, delivered, _] = ended.figures;
-                Some(Event::StormEnded {
-                    storm: name_storm(ended.since, ended.list),
-                    list: world.list_by_key(ended.list)?.address.clone(),
-                    held,
-                    copies_held,
-                    delivered,
-                    since: ended.since,
-                    at: ended.at,
-                })
+                let (key, list) = match ended.list {
+                    0 => (ended.conversation, None),
+                    key => (key, Some(world.list_by_key(key)?.address.clone())),
+                };
+                let figures = StormFigures { held, copies_held, delivered, ..StormFigures::default() };
+                Some(storm_ended(key, list, &figures, ended.since, ended.at))
+            }
+            Record::ClawedBack(ClawedBack { at, storm, sums: [messages, copies], .. }) => {
+                let (storm, messages, copies, at) = (storm.clone(), *messages, *copies, *at);
+                Some(Event::ClawedBack { storm, list: None, messages, copies, at })
             }
             Record::Judged(_) | Record::Known(_) | Record::ByHand(_) | Record::Piece(_) => None,
         }
@@ -170,15 +200,22 @@ impl Engine {
         let own = (judged.message != 0).then_some(judged.message);
         let subject = (share.subject != 0).then_some(share.subject);
         self.threads.note(own.into_iter().chain(judged.ids.iter().copied()), subject, share.thread, at);
+        let conversation = self.keys.combine(Role::Conversation, &[share.list, share.thread]);
         let list = (share.list != 0).then(|| self.states.state(share.list, at));
+        let storm = share.storm > Timestamp::default();
+        let gathering = if list.is_none() && storm {
+            self.gatherings.remember(conversation, share.audience, now)
+        } else {
+            None
+        };
         let [held, copies_held, delivered, copies_delivered] = share.figures;
         self.detector.apply(&Past {
-            list: list.as_deref(),
+            list: list.as_deref().or(gathering.as_ref().map(|gathering| &gathering.state)),
             author: Author {
                 tag: AuthorTag::new(judged.author),
                 known_key: self.keys.combine(Role::Known, &[share.list, judged.author]),
             },
-            conversation: self.keys.combine(Role::Conversation, &[share.list, share.thread]),
+            conversation,
             audience: share.audience,
             newcomer: share.has(Share::NEWCOMER),
             at,

@@ -187,7 +187,10 @@ impl Site {
 
     fn phase(&self, list: &str) -> Phase {
         let storms = self.engine.storms(self.now);
-        storms.iter().find(|storm| storm.list == list).map_or(Phase::Calm, |storm| storm.phase)
+        storms
+            .iter()
+            .find(|storm| storm.list.as_deref() == Some(list))
+            .map_or(Phase::Calm, |storm| storm.phase)
     }
 }
 

@@ -6,8 +6,8 @@
 //! ([`super::frame::VERSION`]).
 
 use super::record::{
-    ByHand, Ended, Entries, Judged, Known, ListImage, Opened, Parts, Piece, Record, Share, Slot, Verdict,
-    Words,
+    ByHand, ClawedBack, Ended, Entries, GatheringImage, Judged, Known, ListImage, Opened, Parts, Piece,
+    Record, Share, Slot, Verdict, Words,
 };
 use crate::time::Timestamp;
 
@@ -30,6 +30,7 @@ const OPENED: u8 = 2;
 const ENDED: u8 = 3;
 const KNOWN: u8 = 4;
 const BY_HAND: u8 = 5;
+const CLAWED_BACK: u8 = 6;
 const PIECE_KNOWN: u8 = 16;
 const PIECE_ORIGINS: u8 = 17;
 const PIECE_CONVERSATION: u8 = 18;
@@ -38,12 +39,15 @@ const PIECE_THREADS: u8 = 20;
 const PIECE_RETRIES: u8 = 21;
 const PIECE_PARTS: u8 = 22;
 const PIECE_BY_HAND: u8 = 23;
+const PIECE_GATHERING: u8 = 24;
 
 /// A message has at most 51 ids besides its own, and is judged for 256 lists: see `mail` and `engine`.
 const MOST_IDS: u64 = 64;
 const MOST_SHARES: u64 = 300;
 /// A frame has no room for more.
 const MOST_ITEMS: u64 = 65_535;
+/// Bytes of a queue id, or of a storm's name: theirs are below 40.
+const MOST_BYTES: u64 = 255;
 /// Cells of a ring.
 const MOST_ENTRIES: u64 = 63;
 
@@ -61,12 +65,14 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
             to.number(opened.members);
             opened.counts.iter().for_each(|count| to.number(u64::from(*count)));
             to.number(opened.copies);
+            to.hash(opened.conversation);
         }
         Record::Ended(ended) => {
             to.byte(ENDED);
             to.hash(ended.list);
             [ended.since, ended.at, ended.cooling_until].iter().for_each(|time| to.time(*time));
             ended.figures.iter().for_each(|figure| to.number(*figure));
+            to.hash(ended.conversation);
         }
         Record::Known(known) => {
             to.byte(KNOWN);
@@ -75,6 +81,13 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
             to.number(u64::from(known.known_for));
         }
         Record::ByHand(done) => put_by_hand(&mut to, BY_HAND, done),
+        Record::ClawedBack(clawed) => {
+            to.byte(CLAWED_BACK);
+            to.time(clawed.at);
+            to.text(&clawed.storm);
+            to.text(&clawed.queue_id);
+            [clawed.copies].iter().chain(&clawed.sums).for_each(|number| to.number(*number));
+        }
         Record::Piece(piece) => put_piece(&mut to, piece),
     }
 }
@@ -96,6 +109,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
             members: from.number()?,
             counts: [from.small()?, from.small()?, from.small()?],
             copies: from.number()?,
+            conversation: from.added_hash()?,
         }),
         ENDED => Record::Ended(Ended {
             list: from.hash()?,
@@ -103,10 +117,18 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
             at: from.time()?,
             cooling_until: from.time()?,
             figures: from.figures()?,
+            conversation: from.added_hash()?,
         }),
         KNOWN => Record::Known(Known { key: from.hash()?, at: from.time()?, known_for: from.small()? }),
         BY_HAND => Record::ByHand(take_by_hand(&mut from)?),
-        kind @ PIECE_KNOWN..=PIECE_BY_HAND => Record::Piece(Box::new(take_piece(kind, &mut from)?)),
+        CLAWED_BACK => Record::ClawedBack(ClawedBack {
+            at: from.time()?,
+            storm: from.text()?,
+            queue_id: from.text()?,
+            copies: from.number()?,
+            sums: [from.number()?, from.number()?],
+        }),
+        kind @ PIECE_KNOWN..=PIECE_GATHERING => Record::Piece(Box::new(take_piece(kind, &mut from)?)),
         kind => return Err(DecodeError::UnknownKind(kind)),
     })
 }
@@ -296,6 +318,13 @@ fn put_piece(to: &mut Sink<'_>, piece: &Piece) {
             }
         }
         Piece::ByHand(done) => put_by_hand(to, PIECE_BY_HAND, done),
+        Piece::Gathering(gathering) => {
+            to.byte(PIECE_GATHERING);
+            to.hash(gathering.conversation);
+            to.number(gathering.members);
+            gathering.times.iter().for_each(|time| to.time(*time));
+            gathering.figures.iter().for_each(|figure| to.number(*figure));
+        }
         Piece::Parts(parts) => {
             to.byte(PIECE_PARTS);
             to.number(parts.len() as u64);
@@ -333,6 +362,12 @@ fn take_piece(kind: u8, from: &mut Source<'_>) -> Result<Piece, DecodeError> {
             Ok((key, at, take_verdict(from)?, limited))
         })?),
         PIECE_BY_HAND => Piece::ByHand(take_by_hand(from)?),
+        PIECE_GATHERING => Piece::Gathering(GatheringImage {
+            conversation: from.hash()?,
+            members: from.number()?,
+            times: [from.time()?, from.time()?, from.time()?, from.time()?],
+            figures: from.figures()?,
+        }),
         PIECE_PARTS => Piece::Parts(from.many(|from| Ok((from.hash()?, from.time()?, take_parts(from)?)))?),
         kind => return Err(DecodeError::UnknownKind(kind)),
     })
@@ -401,6 +436,13 @@ impl Sink<'_> {
         self.0.extend_from_slice(&hash.to_le_bytes());
     }
 
+    /// What is too long is cut off: nothing that becalm or Postfix makes is.
+    fn text(&mut self, text: &str) {
+        let text = &text.as_bytes()[..text.floor_char_boundary(MOST_BYTES as usize)];
+        self.number(text.len() as u64);
+        self.0.extend_from_slice(text);
+    }
+
     fn time(&mut self, time: Timestamp) {
         self.number(time.as_millis());
     }
@@ -427,6 +469,18 @@ impl Source<'_> {
         let (first, rest) = self.0.split_first_chunk().ok_or(DecodeError::Short)?;
         self.0 = rest;
         Ok(u64::from_le_bytes(*first))
+    }
+
+    fn text(&mut self) -> Result<String, DecodeError> {
+        let length = self.count(MOST_BYTES)?;
+        let (text, rest) = self.0.split_at_checked(length as usize).ok_or(DecodeError::Short)?;
+        self.0 = rest;
+        String::from_utf8(text.to_vec()).map_err(|_| DecodeError::Senseless)
+    }
+
+    /// A field that a later version added at the end of a record; 0: an earlier one wrote it.
+    fn added_hash(&mut self) -> Result<u64, DecodeError> {
+        if self.0.is_empty() { Ok(0) } else { self.hash() }
     }
 
     fn time(&mut self) -> Result<Timestamp, DecodeError> {

@@ -36,8 +36,8 @@ pub enum Event {
     StormEnded {
         /// Name of the storm.
         storm: String,
-        /// The list.
-        list: String,
+        /// The list, or none for messages to many recipients.
+        list: Option<String>,
         /// Messages that were stopped.
         held: u64,
         /// The copies they would have cost.

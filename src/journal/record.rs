@@ -23,6 +23,8 @@ pub enum Record {
     Known(Known),
     /// An operator closed something, or ended a storm.
     ByHand(ByHand),
+    /// A message that had passed was put on hold when a storm came of its conversation.
+    ClawedBack(ClawedBack),
     /// A piece of a checkpoint.
     Piece(Box<Piece>),
 }
@@ -156,12 +158,14 @@ pub struct Opened {
     pub counts: [u32; 3],
     /// Copies that the counted posts cost.
     pub copies: u64,
+    /// The conversation, where there is no list; 0: there is one, or it is not known.
+    pub conversation: u64,
 }
 
 /// A storm has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
-    /// The list.
+    /// The list; 0: none.
     pub list: u64,
     /// When the storm had been declared.
     pub since: Timestamp,
@@ -171,6 +175,8 @@ pub struct Ended {
     pub cooling_until: Timestamp,
     /// Messages and copies held, messages and copies delivered.
     pub figures: [u64; 4],
+    /// The conversation, where there is no list; 0: there is one.
+    pub conversation: u64,
 }
 
 /// An author is known to a list.
@@ -187,7 +193,7 @@ pub struct Known {
 /// What an operator did with a list or one of its conversations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ByHand {
-    /// The list.
+    /// The list; 0: none, but a conversation among many recipients.
     pub list: u64,
     /// When. For a list in a storm that was opened by it, when that began.
     pub at: Timestamp,
@@ -195,8 +201,23 @@ pub struct ByHand {
     pub until: Timestamp,
     /// The message that the conversation was named by; 0: the whole list.
     pub message: u64,
-    /// Its thread; 0: the whole list.
+    /// Its thread; 0: the whole list. Without a list, the conversation.
     pub thread: u64,
+}
+
+/// A message was clawed back: only its queue id says so once becalm was started again, for its mark says that it passed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClawedBack {
+    /// When.
+    pub at: Timestamp,
+    /// Name of the storm.
+    pub storm: String,
+    /// Postfix's queue id; empty: none of the storm's is on hold any more.
+    pub queue_id: String,
+    /// The copies that were still to be made of it.
+    pub copies: u64,
+    /// Messages of this storm that were clawed back by then, and their copies.
+    pub sums: [u64; 2],
 }
 
 /// A piece of what the engine knows.
@@ -218,6 +239,8 @@ pub enum Piece {
     Parts(Vec<(u64, Timestamp, Parts)>),
     /// A closure by hand that is in force, or the last act of forgiveness.
     ByHand(ByHand),
+    /// A storm among many recipients without a list.
+    Gathering(GatheringImage),
 }
 
 /// Words of a set-associative table.
@@ -264,6 +287,19 @@ pub struct ListImage {
     pub newcomers: Entries,
     /// Automatic mail.
     pub automatic: Entries,
+}
+
+/// What is remembered of a storm among many recipients without a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GatheringImage {
+    /// The conversation.
+    pub conversation: u64,
+    /// Mailboxes that its largest message reached.
+    pub members: u64,
+    /// Storm; ended storm; last attempt; forgiven until.
+    pub times: [Timestamp; 4],
+    /// Messages and copies held, messages and copies delivered.
+    pub figures: [u64; 4],
 }
 
 /// A span in whole seconds, rounded up.

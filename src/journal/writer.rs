@@ -22,7 +22,7 @@ use tracing::warn;
 
 use super::checkpoint::Image;
 use super::codec;
-use super::frame::{Framer, HEADER, Header, Kind};
+use super::frame::{Framer, HEADER, Kind};
 use super::health::SLOW;
 use super::outbox::{Inbox, Outbox};
 use super::replay::{Replayed, SegmentInfo};
@@ -360,15 +360,7 @@ impl Work {
             self.lock = Some(lock);
         }
         let number = self.next;
-        let header = Header {
-            kind: Kind::Segment,
-            node: self.setup.node.clone(),
-            boot: self.setup.boot,
-            key: self.setup.key,
-            number,
-            sequence: self.sequence,
-            at: now,
-        };
+        let header = self.header(Kind::Segment, number, now);
         let path = store.segment(number);
         let begun = store.create(&path).and_then(|mut file| {
             file.write_all(&header.encode())?;

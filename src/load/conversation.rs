@@ -90,6 +90,8 @@ pub(super) struct Conversation<'m> {
     ends: Vec<(usize, Option<Kind>)>,
     at: usize,
     input: Vec<u8>,
+    /// Progress was promised since the command went out.
+    promised: bool,
     letter: Option<&'m Letter>,
     number: u64,
     /// Of this message.
@@ -115,6 +117,7 @@ impl<'m> Conversation<'m> {
             ends: Vec::new(),
             at: 0,
             input: Vec::new(),
+            promised: false,
             letter: None,
             number: 0,
             refused: 0,
@@ -134,6 +137,7 @@ impl<'m> Conversation<'m> {
         self.ends.push((self.out.len(), Some(Kind::Negotiate)));
         self.at = 0;
         self.input.clear();
+        self.promised = false;
         self.stage = Stage::Negotiation;
     }
 
@@ -181,7 +185,7 @@ impl<'m> Conversation<'m> {
 
     /// An answer has begun, or was promised, and is not there yet.
     pub(super) fn is_midway(&self) -> bool {
-        !self.input.is_empty()
+        self.promised || !self.input.is_empty()
     }
 
     /// What came.
@@ -208,6 +212,10 @@ impl<'m> Conversation<'m> {
                 if input.is_empty() {
                     input.extend_from_slice(bytes);
                 }
+                // Read once: of a flood of them, each would be read again with all that follow.
+                let promises = promises(&input);
+                self.promised |= promises > 0;
+                input.drain(..promises);
                 if input.len() > MAX_ANSWER {
                     return Err(Trouble::Endless { after: due.unwrap_or(Kind::EndOfMessage) });
                 }
@@ -217,6 +225,7 @@ impl<'m> Conversation<'m> {
         };
         input.clear();
         self.input = input;
+        self.promised = false;
         Ok(step)
     }
 
@@ -341,6 +350,12 @@ impl<'m> Conversation<'m> {
     }
 }
 
+/// How many bytes at the begin only promise progress.
+fn promises(input: &[u8]) -> usize {
+    const PROMISE: &[u8] = b"\0\0\0\x01p";
+    input.chunks(PROMISE.len()).take_while(|frame| *frame == PROMISE).count() * PROMISE.len()
+}
+
 fn words(verdict: Verdict<'_>) -> String {
     match verdict {
         Verdict::Continue => "\"continue\"".to_owned(),
@@ -350,5 +365,33 @@ fn words(verdict: Verdict<'_>) -> String {
         Verdict::Discard => "\"discard\"".to_owned(),
         Verdict::Skip => "\"skip\"".to_owned(),
         Verdict::Code(line) => format!("\"{}\"", String::from_utf8_lossy(line)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Shape;
+    use crate::milter::mta::Profile;
+
+    #[test]
+    fn a_flood_of_promises_is_read_once_and_not_kept() {
+        let hello = b"\0\0\0\x0dO\0\0\0\x06\0\0\0\0\0\0\0\0";
+        let mut mta = Mta::new(Profile::postfix());
+        mta.on_negotiated(hello).unwrap().unwrap();
+        let mail = Mail::encode(&mta, &Shape::default());
+        let mut talk = Conversation::new(&mta, &mail, hello);
+        talk.open();
+        talk.wrote(talk.unsent().len());
+        assert_eq!(talk.receive(hello).unwrap(), Step::On);
+        talk.wrote(talk.unsent().len());
+        let flood = b"\0\0\0\x01p".repeat(3277);
+        for piece in flood.chunks(1024 + 3) {
+            assert_eq!(talk.receive(piece).unwrap(), Step::On);
+            assert!(talk.input.len() < 5 && talk.is_midway());
+        }
+        assert_eq!(talk.due(), Some(Kind::Connect));
+        talk.receive(b"\0\0\0\x01c").unwrap();
+        assert!(talk.due() == Some(Kind::Helo) && !talk.is_midway());
     }
 }

@@ -101,6 +101,12 @@ pub enum Failure {
     System(#[source] io::Error),
 }
 
+impl Failure {
+    fn connect(address: &Address, source: io::Error) -> Self {
+        Self::Connect { address: address.to_string(), source }
+    }
+}
+
 /// What it should have done.
 fn instead(after: Option<Kind>) -> String {
     match after {
@@ -157,8 +163,8 @@ impl Generator {
         first: u64,
     ) -> Result<Self, Failure> {
         let mut mta = Mta::new(profile);
-        let mut wire = Wire::connect(&address, patience)
-            .map_err(|source| Failure::Connect { address: address.to_string(), source })?;
+        let mut wire =
+            Wire::connect(&address, patience).map_err(|source| Failure::connect(&address, source))?;
         let agreed = negotiate(&mut wire, &mut mta, patience)?;
         let mail = Mail::encode(&mta, shape);
         // A filter that is gone by now is found out about later.

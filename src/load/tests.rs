@@ -1,8 +1,11 @@
 //! Whole conversations, with no socket in between.
 
+use std::io::{Read, Write};
+use std::time::Duration;
+
 use super::conversation::{Conversation, Step};
 use super::mail::Mail;
-use super::{Fate, Mix, Shape, Trouble};
+use super::{Address, End, Failure, Fate, Generator, Load, Mix, Shape, Trouble};
 use crate::milter::Kind;
 use crate::milter::mta::{Mta, MtaError, Profile};
 
@@ -216,4 +219,48 @@ fn what_no_mta_could_make_sense_of_is_trouble() {
     assert_eq!(talk.receive(&reply(b'c')), not_due);
     talk.wrote(1);
     assert_eq!(talk.receive(&reply(b'c')), Ok(Step::On));
+}
+
+/// Takes two connections, the negotiation's and one more, and leaves the others in its queue, which is soon full.
+fn taking_two(folder: &std::path::Path) -> Address {
+    let socket = folder.join("filter.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    // Two are in the queue beside the one that is served.
+    rustix::net::listen(&listener, 1).unwrap();
+    std::thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; 17]).unwrap();
+            stream.write_all(&quiet()).unwrap();
+            let mut length = [0; 4];
+            while stream.read_exact(&mut length).is_ok() {
+                let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+                stream.read_exact(&mut frame).unwrap();
+                if frame == b"T" {
+                    stream.write_all(&reply(b'a')).unwrap();
+                }
+            }
+        }
+    });
+    Address::Unix(socket)
+}
+
+#[test]
+fn a_connection_that_has_to_wait_keeps_no_other_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = taking_two(folder.path());
+    let patience = Duration::from_millis(500);
+    let generator = Generator::new(address, Profile::postfix(), &small(), patience, 0).unwrap();
+    let end = End::After(Duration::from_secs(60));
+    let load = Load { connections: 64, messages_per_session: u64::MAX, rate: None, end };
+    let (outcome, failure) = generator.run(load, |_, _| ());
+    assert!(outcome.accepted > 0, "{outcome:?}");
+    // The queue is full for good, or those in it wait for their answer.
+    assert!(
+        matches!(
+            failure,
+            Some(Failure::Connect { .. } | Failure::Silent { after: Some(Kind::Negotiate), .. })
+        ),
+        "{failure:?}"
+    );
 }

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 /// Where a filter listens.
@@ -65,6 +66,30 @@ impl Wire {
                 let stream = TcpStream::connect_timeout(address, patience)?;
                 stream.set_nonblocking(true)?;
                 Ok(Self::Tcp(stream))
+            }
+        }
+    }
+
+    /// Connects without waiting. On TCP the connection may still be on its way: what is written waits for it, and
+    /// [`Self::read`] fails where it fails. `None`: the filter's queue of connections is full for now.
+    pub(super) fn begin(address: &Address) -> io::Result<Option<Self>> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        match address {
+            Address::Unix(path) => {
+                let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+                match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
+                    Ok(()) => Ok(Some(Self::Unix(socket.into()))),
+                    Err(Errno::AGAIN) => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Address::Tcp(address) => {
+                let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+                let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+                match rustix::net::connect(&socket, address) {
+                    Ok(()) | Err(Errno::INPROGRESS) => Ok(Some(Self::Tcp(socket.into()))),
+                    Err(error) => Err(error.into()),
+                }
             }
         }
     }

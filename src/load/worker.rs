@@ -4,6 +4,7 @@
 //! A thread for each connection, as Postfix has a process for each, costs a switch of threads for each message,
 //! which is more than a fast filter costs. The filter cannot tell the difference.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,6 +26,9 @@ const LOOK_UP: Duration = Duration::from_millis(20);
 /// So many times its patience a load waits for an answer that comes by pieces, or is only promised: where a filter
 /// may be silent for ten seconds that is as long as Postfix waits for the end of a message.
 const PROMISES: u32 = 30;
+
+/// Before the next attempt where the filter's queue of connections is full: short beside what it takes to serve one.
+const TRY_AGAIN: Duration = Duration::from_millis(1);
 
 /// One read: what a filter answers to a message is far shorter.
 const READ: usize = 16 * 1024;
@@ -56,6 +60,8 @@ struct Line<'g> {
     promised: Option<Duration>,
     letter: usize,
     unwritten: bool,
+    /// Something has come on this connection: it is one.
+    connected: bool,
 }
 
 /// The thread.
@@ -66,6 +72,8 @@ pub(super) struct Worker<'g> {
     lines: Vec<Line<'g>>,
     /// Lines that have nothing to do, the last to become idle at the end.
     idle: Vec<usize>,
+    /// Lines with a message and no connection, as the filter's queue of connections was full.
+    waiting: VecDeque<usize>,
     schedule: Option<Schedule>,
     /// There is one line, and nothing to wait for but its answers: a read waits for them as well as poll(2) does,
     /// and saves that.
@@ -101,6 +109,7 @@ impl<'g> Worker<'g> {
                 // Each connection begins elsewhere.
                 letter: letters / connections * number,
                 unwritten: false,
+                connected: false,
             })
             .collect();
         let schedule = load.rate.map(|rate| Schedule::new(rate, lane as u64, lanes as u64, load.end));
@@ -109,7 +118,8 @@ impl<'g> Worker<'g> {
         let epoll =
             epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| Failure::System(error.into()))?;
         let (events, outcome) = (Vec::with_capacity(EVENTS), Outcome::default());
-        Ok(Self { generator, load, shared, lines, idle, schedule, alone, epoll, events, outcome })
+        let waiting = VecDeque::new();
+        Ok(Self { generator, load, shared, lines, idle, waiting, schedule, alone, epoll, events, outcome })
     }
 
     /// Sends until the end.
@@ -132,6 +142,7 @@ impl<'g> Worker<'g> {
         let mut ready: Vec<(usize, bool)> = Vec::new();
         loop {
             let now = self.shared.watch.elapsed();
+            self.connect_again()?;
             let may_come = self.start(now)?;
             if self.shared.failed.load(Ordering::Relaxed) {
                 return Ok(());
@@ -187,22 +198,47 @@ impl<'g> Worker<'g> {
         line.active = now;
         if line.wire.is_some() {
             line.begin(self.generator);
-        } else {
-            let generator = self.generator;
-            let wire = Wire::connect(&generator.address, generator.patience)
-                .map_err(|source| Failure::Connect { address: generator.address.to_string(), source })?;
-            if self.alone {
-                wire.wait_up_to(LOOK_UP).map_err(Failure::System)?;
-            }
-            let data = epoll::EventData::new_u64(index as u64);
-            epoll::add(&self.epoll, &wire, data, epoll::EventFlags::IN)
-                .map_err(|error| Failure::System(error.into()))?;
-            line.wire = Some(wire);
-            line.left = self.load.messages_per_session.max(1);
-            line.talk.open();
-            self.outcome.sessions += 1;
+            return line.write(&self.epoll, index);
         }
-        line.write(&self.epoll, index)
+        if self.waiting.is_empty() && self.connect(index)? {
+            return Ok(());
+        }
+        self.waiting.push_back(index);
+        Ok(())
+    }
+
+    /// Those that have waited longest first.
+    fn connect_again(&mut self) -> Result<(), Failure> {
+        while let Some(&index) = self.waiting.front() {
+            if !self.connect(index)? {
+                return Ok(());
+            }
+            self.waiting.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Opens a session; false where the filter has no room for it now.
+    fn connect(&mut self, index: usize) -> Result<bool, Failure> {
+        let Some(line) = self.lines.get_mut(index) else { return Ok(true) };
+        let Generator { address, patience, .. } = self.generator;
+        // One that is alone keeps nobody waiting.
+        let wire =
+            if self.alone { Wire::connect(address, *patience).map(Some) } else { Wire::begin(address) };
+        let Some(wire) = wire.map_err(|source| Failure::connect(address, source))? else { return Ok(false) };
+        if self.alone {
+            wire.wait_up_to(LOOK_UP).map_err(Failure::System)?;
+        }
+        let data = epoll::EventData::new_u64(index as u64);
+        epoll::add(&self.epoll, &wire, data, epoll::EventFlags::IN)
+            .map_err(|error| Failure::System(error.into()))?;
+        line.wire = Some(wire);
+        line.connected = false;
+        line.left = self.load.messages_per_session.max(1);
+        line.talk.open();
+        self.outcome.sessions += 1;
+        line.write(&self.epoll, index)?;
+        Ok(true)
     }
 
     /// Waits until a line can go on, the next message is due, or it is time to look up.
@@ -214,10 +250,11 @@ impl<'g> Worker<'g> {
             ready.push((0, true));
             return Ok(());
         }
-        let mut timeout = LOOK_UP;
+        let look_up = if self.waiting.is_empty() { LOOK_UP } else { TRY_AGAIN };
+        let mut timeout = look_up;
         if let (true, false, Some(due)) = (may_come, self.idle.is_empty(), self.next_due(now)) {
             // epoll_wait(2) counts milliseconds, poll(2) nanoseconds.
-            let time = due.saturating_sub(now).min(LOOK_UP);
+            let time = due.saturating_sub(now).min(look_up);
             let time = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
             let mut descriptors = [PollFd::new(&self.epoll, PollFlags::IN)];
             if !matches!(poll(&mut descriptors, Some(&time)), Ok(1..)) {
@@ -245,7 +282,12 @@ impl<'g> Worker<'g> {
         let mut step = Step::On;
         if readable {
             let Some(wire) = &mut line.wire else { return Ok(()) };
-            match wire.read(buffer).map_err(Failure::System)? {
+            let read = wire.read(buffer).map_err(|error| match line.connected {
+                true => Failure::System(error),
+                false => Failure::connect(&self.generator.address, error),
+            })?;
+            line.connected |= read.is_some_and(|read| read > 0);
+            match read {
                 None => return Ok(()),
                 Some(0) => return Err(Failure::HungUp { after: line.talk.due() }),
                 Some(read) => step = line.talk.receive(buffer.get(..read).unwrap_or_default())?,
@@ -289,6 +331,10 @@ impl<'g> Worker<'g> {
         let patience = self.generator.patience;
         let hangs = |line: &&Line<'_>| line.busy.is_some() && now.saturating_sub(line.active) > patience;
         if let Some(line) = self.lines.iter().find(hangs) {
+            if line.wire.is_none() {
+                let source = std::io::ErrorKind::WouldBlock.into();
+                return Err(Failure::connect(&self.generator.address, source));
+            }
             return Err(Failure::Silent { after: line.talk.due(), patience });
         }
         let limit = patience.saturating_mul(PROMISES);

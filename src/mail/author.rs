@@ -152,7 +152,11 @@ fn mailboxes(field: &[u8]) -> SmallVec<[&[u8]; 4]> {
                 at += 1;
                 start = at;
             }
-            Some(_) => at += 1,
+            Some(_) => {
+                let plain = |byte: &u8| !matches!(byte, b'"' | b'(' | b'\\' | b'<' | b':' | b',' | b';');
+                let rest = field.get(at + 1..).unwrap_or_default();
+                at += 1 + rest.iter().take_while(|byte| plain(byte)).count();
+            }
         }
     }
     let resort = unquoted_last_resort(field);

@@ -228,13 +228,13 @@ fn brackets_back(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// An id without brackets, blanks and control characters; `None` if it is none.
 fn normal(token: &[u8]) -> Option<Id> {
-    let kept =
-        |byte: &u8| !byte.is_ascii_whitespace() && !byte.is_ascii_control() && !matches!(byte, b'<' | b'>');
-    // Nearly all ids are kept whole.
-    let id: Id = if token.len() <= MAX_ID && token.iter().all(kept) {
+    // Blanks are the space and control characters.
+    let kept = |byte: u8| (byte > b' ') & (byte != 0x7f) & (byte != b'<') & (byte != b'>');
+    // Nearly all ids are kept whole. Without a way out in the middle, many bytes are looked at at once.
+    let id: Id = if token.len() <= MAX_ID && token.iter().fold(true, |all, byte| all & kept(*byte)) {
         SmallVec::from_slice(token)
     } else {
-        token.iter().copied().filter(kept).take(MAX_ID + 1).collect()
+        token.iter().copied().filter(|byte| kept(*byte)).take(MAX_ID + 1).collect()
     };
     (MIN_ID..=MAX_ID).contains(&id.len()).then_some(id)
 }

@@ -83,7 +83,7 @@ pub(super) fn clean(value: &[u8]) -> String {
 
 /// The same for most subjects, which are plain: a tenth of the work.
 fn clean_ascii(value: &[u8]) -> String {
-    let mut clean = String::with_capacity(value.len());
+    let mut clean = Vec::with_capacity(value.len());
     let mut blank = false;
     for byte in value {
         match byte {
@@ -91,13 +91,13 @@ fn clean_ascii(value: &[u8]) -> String {
             byte if byte.is_ascii_control() => {}
             byte => {
                 if std::mem::take(&mut blank) {
-                    clean.push(' ');
+                    clean.push(b' ');
                 }
-                clean.push(char::from(byte.to_ascii_lowercase()));
+                clean.push(byte.to_ascii_lowercase());
             }
         }
     }
-    clean
+    String::from_utf8(clean).expect("ASCII is UTF-8")
 }
 
 fn decode(value: &[u8]) -> String {

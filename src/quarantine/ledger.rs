@@ -30,6 +30,9 @@ const MOST_OBSERVED: usize = 2_000;
 /// a list that is closed by hand is journalled, and cancels the timers of its suspicions.
 const MOST_LEFT: usize = 20_000;
 
+/// Messages on hold that were clawed back; about 150 bytes each. As many as are remembered for it when they pass.
+const MOST_CLAWED_BACK: usize = 4_096;
+
 /// Taken for a message whose size is not known yet, where none is known.
 const USUAL_SIZE: u64 = 20_000;
 
@@ -167,6 +170,8 @@ struct Book {
     /// Queue ids that left the hold queue, the oldest first: who is there again was put there by hand.
     left: HashSet<String>,
     left_order: VecDeque<String>,
+    /// Clawed back, by queue id: the storm, and the copies that were still to be made. Their marks say that they passed.
+    clawed_back: HashMap<String, (String, u64)>,
     /// Held messages that go by themselves, in the order in which they do.
     timers: BTreeSet<(Timestamp, u64)>,
     /// Held messages, the oldest first.
@@ -185,6 +190,9 @@ impl Ledger {
     pub fn note(&self, item: Held) {
         let mut book = self.book();
         if item.held {
+            if let (CLAWED_BACK, Some(storm)) = (item.reason, &item.storm) {
+                book.note_clawed_back(&item.queue_id, storm, item.copies);
+            }
             book.insert(item);
             return;
         }
@@ -193,6 +201,22 @@ impl Ledger {
         while book.observed.len() > MOST_OBSERVED {
             book.observed.pop_first();
         }
+    }
+
+    /// A message was clawed back by an earlier becalm: when it is met in the queue, it is told by that.
+    pub fn recall_clawed_back(&self, queue_id: &str, storm: &str, copies: u64) {
+        let mut book = self.book();
+        book.note_clawed_back(queue_id, storm, copies);
+        if let Some(item) = book.remove(queue_id) {
+            book.insert(item);
+        }
+    }
+
+    /// What was clawed back and is on hold, as far as that is known: queue id, storm, copies.
+    pub fn clawed_back(&self) -> Vec<(String, String, u64)> {
+        let book = self.book();
+        let all = book.clawed_back.iter();
+        all.map(|(queue_id, (storm, copies))| (queue_id.clone(), storm.clone(), *copies)).collect()
     }
 
     /// A storm cancels the timers of its list's suspicions, which are part of it from now on, or of those that belong
@@ -388,7 +412,19 @@ impl Book {
         self.next
     }
 
-    fn insert(&mut self, item: Held) {
+    fn note_clawed_back(&mut self, queue_id: &str, storm: &str, copies: u64) {
+        if self.clawed_back.len() < MOST_CLAWED_BACK {
+            self.clawed_back.insert(queue_id.to_owned(), (storm.to_owned(), copies));
+        }
+    }
+
+    fn insert(&mut self, mut item: Held) {
+        if item.reason == BY_HAND
+            && !self.left.contains(&item.queue_id)
+            && let Some((storm, copies)) = self.clawed_back.get(&item.queue_id)
+        {
+            (item.reason, item.storm, item.copies) = (CLAWED_BACK, Some(storm.clone()), *copies);
+        }
         self.remove(&item.queue_id);
         while self.held.len() >= MOST {
             let Some(oldest) = self.held.first_key_value().map(|(_, item)| item.queue_id.clone()) else {

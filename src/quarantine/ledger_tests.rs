@@ -104,6 +104,33 @@ fn the_first_whose_time_has_come_goes_first() {
 }
 
 #[test]
+fn what_an_earlier_becalm_clawed_back_is_told_by_it_until_it_leaves() {
+    let ledger = Ledger::default();
+    let passed = |queue_id: &str| InQueue {
+        mark: Mark { verdict: "accept".into(), ..in_queue(queue_id, "calm", 60, None).mark },
+        ..in_queue(queue_id, "calm", 60, None)
+    };
+    let told = |queue_id: &str| {
+        let item = ledger.get(queue_id).unwrap();
+        (item.reason, item.storm.unwrap_or_default(), item.copies)
+    };
+    // Heard of before the queue was looked at, and after.
+    ledger.recall_clawed_back("A", "S1", 3);
+    ledger.recall_clawed_back("gone", "S1", 3);
+    ledger.reconcile(vec![passed("A"), passed("B")], at(1000), |_| None);
+    assert_eq!(told("A"), (CLAWED_BACK, "S1".to_owned(), 3));
+    assert_eq!(told("B"), (BY_HAND, String::new(), 7));
+    ledger.recall_clawed_back("B", "S2", 4);
+    assert_eq!(told("B"), (CLAWED_BACK, "S2".to_owned(), 4));
+    let mut kept: Vec<_> = ledger.clawed_back().into_iter().map(|(queue_id, ..)| queue_id).collect();
+    kept.sort();
+    assert_eq!(kept, ["A", "B"], "the other has left the queue");
+    ledger.remove("A");
+    ledger.reconcile(vec![passed("A"), passed("B")], at(2000), |_| None);
+    assert_eq!(told("A").0, BY_HAND, "somebody put it on hold after it was released");
+}
+
+#[test]
 fn the_queue_is_the_truth() {
     let ledger = Ledger::default();
     ledger.note(Held { since: at(100), ..held("released by hand", ALL, Some(at(900))) });

@@ -1,7 +1,8 @@
 //! When a message arrived, as its headers and the `From ` line of an mbox tell it.
 //!
-//! Mail is not always as the standards have it: what is read here is what was found in archives. A zone that is
-//! no offset counts as UTC, as mail software reads it (RFC 5322, 4.3).
+//! Mail is not always as the standards have it: what is read here is what was found in archives. A zone is an
+//! offset, or one of the names that mean the same everywhere; any other name counts as UTC, as do the letters of
+//! the military (RFC 5322, 4.3).
 
 use smallvec::SmallVec;
 
@@ -29,20 +30,39 @@ pub fn from_line(line: &[u8]) -> Option<(&[u8], Timestamp)> {
     }
 }
 
-/// The date of a `Date` field (RFC 5322, 3.3 and 4.3), in UTC.
+/// The date of a `Date` field (RFC 5322, 3.3 and 4.3), in UTC; also as asctime(3) writes it, and with `-` between
+/// day, month and year.
 pub fn date(value: &[u8]) -> Option<Timestamp> {
     let value = match memchr::memchr(b',', value) {
         Some(comma) if comma < 12 => value.get(comma + 1..)?,
         _ => value,
     };
     let words = words(value);
-    let mut words = words.iter().copied();
-    let first = words.next()?;
-    // A weekday without its comma.
-    let day = if is_weekday(first) { words.next()? } else { first };
-    let (day, month, year) = (number(day, 2)?, month(words.next()?)?, year(words.next()?)?);
-    let seconds = clock(words.next()?)?;
-    timestamp(year, month, day, seconds, words.next().map_or(0, zone))
+    let mut words = words.as_slice();
+    if let [first, rest @ ..] = words
+        && is_weekday(first)
+    {
+        if rest.first().is_some_and(|word| month(word).is_some()) {
+            return asctime(value);
+        }
+        // A weekday without its comma.
+        words = rest;
+    }
+    let [first, rest @ ..] = words else { return None };
+    let dashed: SmallVec<[&[u8]; 4]> = first.split(|byte| *byte == b'-').collect();
+    let (date, rest) = match (dashed.as_slice(), rest) {
+        (&[day, month, year], rest) => ([day, month, year], rest),
+        (&[day], &[month, year, ref rest @ ..]) => ([day, month, year], rest),
+        _ => return None,
+    };
+    let [day, name, years] = date;
+    let (day, month, year) = (number(day, 2)?, month(name)?, year(years)?);
+    let [time, rest @ ..] = rest else { return None };
+    // The zone may follow without a blank.
+    let end = time.iter().position(|byte| !byte.is_ascii_digit() && *byte != b':').unwrap_or(time.len());
+    let (time, close) = time.split_at(end);
+    let offset = if close.is_empty() { zone(rest) } else { zone(&[close]) };
+    timestamp(year, month, day, clock(time)?, offset)
 }
 
 /// The time at which a server took a message: the last part of its `Received` field.
@@ -56,11 +76,12 @@ fn asctime(text: &[u8]) -> Option<Timestamp> {
     let mut words = words.iter().copied().skip(1);
     let (month, day) = (month(words.next()?)?, number(words.next()?, 2)?);
     let seconds = clock(words.next()?)?;
-    let (first, second) = (words.next()?, words.next());
-    let (year, offset) = match (number(first, 4).filter(|_| first.len() == 4), second) {
-        (Some(year), offset) => (year, offset.map_or(0, zone)),
-        (None, Some(year)) => (number(year, 4).filter(|_| year.len() == 4)?, zone(first)),
-        (None, None) => return None,
+    let (first, rest): (_, SmallVec<[&[u8]; 8]>) = (words.next()?, words.collect());
+    let year = |word: &[u8]| number(word, 4).filter(|_| word.len() == 4);
+    let (year, offset) = match (year(first), rest.as_slice()) {
+        (Some(year), rest) => (year, zone(rest)),
+        (None, [second, ..]) => (year(second)?, zone(&[first])),
+        (None, []) => return None,
     };
     timestamp(year, month, day, seconds, offset)
 }
@@ -108,22 +129,76 @@ fn clock(word: &[u8]) -> Option<u64> {
     Some(hours * 3600 + minutes * 60 + seconds)
 }
 
-/// Seconds east of Greenwich.
-fn zone(word: &[u8]) -> i64 {
-    let hours = |west: i64| -west * 3600;
-    match word {
-        [sign @ (b'+' | b'-'), digits @ ..] if digits.len() == 4 => {
-            let Some(value) = number(digits, 4).and_then(|value| i64::try_from(value).ok()) else { return 0 };
-            let seconds = (value / 100) * 3600 + (value % 100) * 60;
-            if *sign == b'-' { -seconds } else { seconds }
-        }
-        b"EDT" => hours(4),
-        b"EST" | b"CDT" => hours(5),
-        b"CST" | b"MDT" => hours(6),
-        b"MST" | b"PDT" => hours(7),
-        b"PST" => hours(8),
+/// Seconds east of Greenwich, as the words after a time say: `+0200`, `+02:00`, `+02`, `CEST`, `GMT+2`,
+/// `(UTC) -0500`. Comments say nothing where there is more.
+fn zone(words: &[&[u8]]) -> i64 {
+    let mut comment = false;
+    let mut said = words.iter().filter(|word| {
+        let inside = comment || word.starts_with(b"(");
+        comment = inside && !word.ends_with(b")");
+        !inside
+    });
+    let Some(word) = said.next() else { return 0 };
+    // `+0200(CEST)`, `"GMT"`, `EST;`.
+    let word = word.split(|byte| *byte == b'(').next().unwrap_or_default();
+    let is_quote = |byte: &u8| matches!(byte, b'"' | b'\'' | b';' | b',');
+    let begin = word.iter().position(|byte| !is_quote(byte)).unwrap_or(word.len());
+    let end = word.iter().rposition(|byte| !is_quote(byte)).map_or(begin, |last| last + 1);
+    let word = word.get(begin..end).unwrap_or_default();
+    let sign = word.iter().position(|byte| matches!(byte, b'+' | b'-'));
+    let (name, offset) = word.split_at(sign.unwrap_or(word.len()));
+    match (name, offset) {
+        (name, []) => named_zone(name),
+        (b"", offset) => offset_of(offset).unwrap_or(0),
+        // Of other names with a number, as POSIX has them, nobody can say to which side it counts.
+        (name, offset) if is_greenwich(name) => offset_of(offset).unwrap_or(0),
         _ => 0,
     }
+}
+
+fn is_greenwich(name: &[u8]) -> bool {
+    [&b"gmt"[..], b"utc", b"ut"].iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// `+0200`, `+02:00`, `-5`; `None` if it is no time of the day.
+fn offset_of(word: &[u8]) -> Option<i64> {
+    let (sign, digits) = word.split_first()?;
+    let (hours, minutes) = match memchr::memchr(b':', digits) {
+        Some(colon) => (digits.get(..colon)?, digits.get(colon + 1..)?),
+        None if digits.len() > 2 => digits.split_at(digits.len() - 2),
+        None => (digits, &b"0"[..]),
+    };
+    let hours = number(hours, 2).filter(|hours| *hours < 24)?;
+    let minutes = number(minutes, 2).filter(|minutes| *minutes < 60)?;
+    let seconds = i64::try_from(hours * 3600 + minutes * 60).ok()?;
+    Some(if *sign == b'-' { -seconds } else { seconds })
+}
+
+/// Names that mean one zone only: those of RFC 5322, 4.3, and those of Europe, Japan, Australia and New Zealand.
+fn named_zone(name: &[u8]) -> i64 {
+    let Some(name) = name.first_chunk::<3>().filter(|_| name.len() <= 4).map(|_| name.to_ascii_uppercase())
+    else {
+        return 0;
+    };
+    let minutes = match name.as_slice() {
+        b"HST" => -600,
+        b"AKST" => -540,
+        b"PST" | b"AKDT" => -480,
+        b"MST" | b"PDT" => -420,
+        b"CST" | b"MDT" => -360,
+        b"EST" | b"CDT" => -300,
+        b"EDT" => -240,
+        b"WEST" | b"BST" | b"CET" | b"MET" | b"MEZ" => 60,
+        b"CEST" | b"MEST" | b"MESZ" | b"EET" => 120,
+        b"EEST" | b"MSK" => 180,
+        b"JST" => 540,
+        b"AEST" => 600,
+        b"AEDT" => 660,
+        b"NZST" => 720,
+        b"NZDT" => 780,
+        _ => 0,
+    };
+    minutes * 60
 }
 
 fn timestamp(year: u64, month: u64, day: u64, seconds: u64, offset: i64) -> Option<Timestamp> {
@@ -167,6 +242,10 @@ mod tests {
             "From a@x.example Mon Apr 29 00:01:27 +0000 2019",
             "From a@x.example Sun Apr 28 20:01:27 EDT 2019",
             "From a@x.example  mon apr 29 00:01:27 GMT 2019 remote from host",
+            "From a@x.example Mon Apr 29 00:01:27 2019 remote from host",
+            "From a@x.example Mon Apr 29 02:01:27 2019 +02:00",
+            "From a@x.example Mon Apr 29 02:01:27 CEST 2019",
+            "From a@x.example Mon Apr 29 02:01:27 2019 cest",
         ] {
             assert_eq!(arrival(line), utc("2019-04-29T00:01:27Z"), "{line}");
         }
@@ -196,11 +275,56 @@ mod tests {
             "Tue 30 Apr 19 19:29:07 GMT",
             "Tue, 30 Apr 2019\n 15:29:07 EDT",
             "30 April 2019 19:29:07",
+            "Tue, 30 Apr 2019 21:29:07 +02:00",
+            "Tue, 30 Apr 2019 21:29:07 +02",
+            "Tue, 30 Apr 2019 21:29:07+0200",
+            "Tue, 30 Apr 2019 13:59:07 -530",
+            "Tue, 30 Apr 2019 21:29:07 +0200(CEST)",
+            "Tue, 30 Apr 2019 21:29:07 (CEST) +0200",
+            "Tue, 30 Apr 2019 21:29:07 (Central European Summer Time) +0200",
+            "Tue, 30 Apr 2019 19:29:07 (EST)",
+            "Tue, 30 Apr 2019 21:29:07 CEST",
+            "Tue, 30 Apr 2019 21:29:07 MESZ",
+            "Tue, 30 Apr 2019 21:29:07 GMT+2",
+            "Tue, 30 Apr 2019 21:29:07 UTC+0200",
+            "Tue, 30 Apr 2019 15:29:07 edt",
+            "Tue, 30 Apr 2019 12:29:07 Pdt",
+            "Tue, 30 Apr 2019 14:29:07 EST",
+            "Tue, 30 Apr 2019 12:29:07 MST",
+            "Tue, 30 Apr 2019 13:29:07 MDT",
+            "Tue, 30 Apr 2019 14:29:07 CDT",
+            "Tue, 30 Apr 2019 13:29:07 CST",
+            "Tue, 30 Apr 2019 11:29:07 PST",
+            "Tue, 30 Apr 2019 19:29:07 \"GMT\"",
+            "Tue, 30 Apr 2019 19:29:07 Z",
+            "Tue, 30 Apr 2019 19:29:07 A",
+            "Tue, 30 Apr 2019 19:29:07 -0000",
+            "Tue, 30 Apr 2019 19:29:07 XYZT",
+            "Tue, 30 Apr 2019 19:29:07 EST+5",
+            "Tue, 30 Apr 2019 19:29:07 +9900",
+            "Tue, 30 Apr 2019 19:29:07 +02:0x",
+            "Tuesday, 30-Apr-19 19:29:07 GMT",
+            "30-Apr-2019 15:29:07 -0400",
+            "Tue Apr 30 19:29:07 2019",
+            "Tue Apr 30 21:29:07 2019 +0200",
+            "Tue Apr 30 21:29:07 CEST 2019",
         ] {
             assert_eq!(date(text.as_bytes()), utc("2019-04-30T19:29:07Z"), "{text}");
         }
-        for text in ["", ",", "Tue, ", "yesterday", "30 Apr", "99 Apr 2019 19:29 +0000", "30 Apr 99999 1:1 Z"]
-        {
+        for text in [
+            "",
+            ",",
+            "Tue, ",
+            "Tue",
+            "Tue Apr",
+            "30-Apr",
+            "1-2-3-4 x",
+            "30-Apr-19",
+            "yesterday",
+            "30 Apr",
+            "99 Apr 2019 19:29 +0000",
+            "30 Apr 99999 1:1 Z",
+        ] {
             assert_eq!(date(text.as_bytes()), None, "{text}");
         }
         assert_eq!(date(b"1 Jan 99 00:00 Z"), utc("1999-01-01T00:00:00Z"));

@@ -6,6 +6,10 @@
 //!
 //! A message begins with a line `From SENDER TIME` whose time can be read, after an empty line, at the beginning,
 //! or where the headers of another are expected to go on: that one was cut short. Bodies are passed over.
+//!
+//! `Content-Length` (mboxcl, mboxcl2) says where a body ends whose `From ` lines nobody quoted. It is wrong as often
+//! as mail was changed on its way, so it is believed where a message begins there or the mbox ends; and of a line
+//! that would begin a message before that place only as far as the buffer reaches.
 
 use memchr::memmem::Finder;
 
@@ -24,6 +28,9 @@ const BUFFER: usize = 256 * 1024;
 
 /// Bytes before the place where the search goes on, so that an empty line before it is seen.
 const BEFORE: usize = 2;
+
+/// Bytes of ends of lines between a body's end by its length and the next message: two, as `\r\n`.
+const GAP: usize = 4;
 
 /// How a message begins.
 const FROM: &[u8] = b"From ";
@@ -53,6 +60,8 @@ pub struct Splitter {
     finished: bool,
     /// Of the message that begins at `begin`: where in its `From ` line the sender is, and the time.
     from: Option<FromLine>,
+    /// By its `Content-Length`, the body ends here, in terms of `buffer`; that may be far beyond its end.
+    body_end: Option<usize>,
     /// Has a message been found?
     found: bool,
     stray: u64,
@@ -101,6 +110,7 @@ impl Splitter {
             place: Place::Beginning,
             finished: false,
             from: None,
+            body_end: None,
             found: false,
             stray: 0,
             finder: Finder::new(b"\nFrom "),
@@ -112,6 +122,7 @@ impl Splitter {
         self.buffer.copy_within(self.begin..self.end, 0);
         self.end -= self.begin;
         self.searched = self.searched.saturating_sub(self.begin);
+        self.body_end = self.body_end.and_then(|end| end.checked_sub(self.begin));
         self.begin = 0;
         self.buffer.get_mut(self.end..).unwrap_or_default()
     }
@@ -175,21 +186,55 @@ impl Splitter {
             let before = self.buffer.get(self.begin..at).unwrap_or_default();
             let after_empty =
                 before.ends_with(b"\n\n") || before.ends_with(b"\n\r\n") || matches!(before, b"\n" | b"\r\n");
-            let line = if after_empty { self.line_at(at) } else { Line::Text };
-            match line {
-                Line::Text => self.searched = at,
-                Line::Message(from) => {
+            let line = if after_empty || self.body_ends_before(at) { self.line_at(at) } else { Line::Text };
+            let end = if matches!(line, Line::Message(_)) { self.true_end(at) } else { BodyEnd::Wrong };
+            match (line, end) {
+                (Line::Text, _) => self.searched = at,
+                (Line::Message(_), BodyEnd::At(end)) => self.searched = end,
+                (Line::Message(from), BodyEnd::Wrong) => {
                     self.drop_until(at);
                     self.from = Some(from);
+                    self.body_end = None;
                     self.place = Place::Message;
                     return true;
                 }
-                Line::Unknown => {
+                (Line::Unknown, _) | (_, BodyEnd::Unknown) => {
                     self.searched = at - 1;
                     self.drop_until((at - 1).saturating_sub(BEFORE).max(self.begin));
                     return false;
                 }
             }
+        }
+    }
+
+    /// Whether by its length the body ends right before `at`, but for ends of lines.
+    fn body_ends_before(&self, at: usize) -> bool {
+        let after = self.body_end.and_then(|end| self.buffer.get(end..at));
+        after.is_some_and(|after| after.len() <= GAP && is_blank(after))
+    }
+
+    /// Whether the message that seems to begin at `at` is but text of this one, as its length says.
+    fn true_end(&self, at: usize) -> BodyEnd {
+        let Some(end) = self.body_end.filter(|end| *end > at) else { return BodyEnd::Wrong };
+        let begin = (at - 1).saturating_sub(BEFORE).max(self.begin);
+        if end.saturating_add(GAP + MAX_FROM_LINE) > begin + self.buffer.len() {
+            return BodyEnd::Wrong;
+        }
+        let after = self.buffer.get(..self.end).and_then(|text| text.get(end..));
+        let Some(after) = after else { return if self.finished { BodyEnd::Wrong } else { BodyEnd::Unknown } };
+        let gap = after.iter().take(GAP).take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        match after.get(gap..).unwrap_or_default() {
+            [] if self.finished => BodyEnd::At(self.end),
+            rest if rest.len() < FROM.len() && !self.finished => BodyEnd::Unknown,
+            rest if rest.starts_with(FROM) && self.buffer.get(end + gap - 1) == Some(&b'\n') => {
+                match self.line_at(end + gap) {
+                    // The search looks for the end of line before it.
+                    Line::Message(_) => BodyEnd::At((end + gap - 1).max(at)),
+                    Line::Text => BodyEnd::Wrong,
+                    Line::Unknown => BodyEnd::Unknown,
+                }
+            }
+            _ => BodyEnd::Wrong,
         }
     }
 
@@ -252,6 +297,14 @@ impl Splitter {
         };
         let from = self.begin..self.begin + first;
         let whole = from.end..from.end + length;
+        // Of a header that was cut, nobody knows where the body begins.
+        let body = self
+            .buffer
+            .get(whole.end..self.end)
+            .and_then(empty_line)
+            .filter(|_| place == Place::Body && !cut);
+        let length = self.buffer.get(whole.clone()).and_then(content_length);
+        self.body_end = body.zip(length).map(|(empty, length)| (whole.end + empty).saturating_add(length));
         // The end of the last line may begin the empty line that the next message needs before it.
         self.begin =
             if place == Place::Body { whole.end.saturating_sub(1).max(from.start) } else { whole.end };
@@ -273,6 +326,16 @@ impl Splitter {
     }
 }
 
+/// What there is to a body's `Content-Length`.
+enum BodyEnd {
+    /// There, or just before the end of line there, the body ends.
+    At(usize),
+    /// It is wrong, not there, or ends too far away to tell.
+    Wrong,
+    /// More must have come.
+    Unknown,
+}
+
 /// What a line that begins with `From ` is.
 enum Line {
     Message(FromLine),
@@ -286,6 +349,32 @@ enum HeadEnd {
     Empty(usize),
     /// Another message begins here.
     Message(usize),
+}
+
+/// The value of a `Content-Length` field.
+fn content_length(head: &[u8]) -> Option<usize> {
+    const NAME: &[u8] = b"content-length:";
+    let mut rest = head;
+    loop {
+        if rest.get(..NAME.len())?.eq_ignore_ascii_case(NAME) {
+            let line = rest.get(NAME.len()..)?.split(|byte| *byte == b'\n').next()?;
+            return std::str::from_utf8(line.trim_ascii()).ok()?.parse().ok();
+        }
+        rest = rest.get(memchr::memchr(b'\n', rest)? + 1..)?;
+    }
+}
+
+/// The length of the empty line at the begin.
+fn empty_line(text: &[u8]) -> Option<usize> {
+    match text {
+        [b'\n', ..] => Some(1),
+        [b'\r', b'\n', ..] => Some(2),
+        _ => None,
+    }
+}
+
+fn is_blank(text: &[u8]) -> bool {
+    text.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
 }
 
 /// Does this line begin a message?

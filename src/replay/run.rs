@@ -16,7 +16,7 @@ use super::ledger::{Judged, Ledger, Part};
 use super::near::Count;
 use super::report::Report;
 use crate::directory::snapshot::List;
-use crate::engine::{Action, Capacity, Engine, Keys, Parts, Reason, Role, Share, Transaction, World};
+use crate::engine::{Action, Capacity, Engine, Parts, Reason, Share, Transaction, World};
 use crate::journal::event::Event;
 use crate::mail::{AddressBuf, Head};
 use crate::storm::detector::{Judgement, Scope};
@@ -24,7 +24,7 @@ use crate::storm::limits::RateError;
 use crate::storm::policy::{Mode, Policy};
 use crate::storm::state::Phase;
 use crate::time::Timestamp;
-use known::{Distinct, Lists};
+use known::{Distinct, Lists, Spellings};
 
 /// The secret of a run's tables: mail that is past crafts nothing, and the same mail gives the same report.
 const SECRET: [u8; 16] = [7; 16];
@@ -34,9 +34,6 @@ const MAX_FIELDS: usize = 5000;
 
 /// Recipients that are no lists, of one message: more are no more watched.
 const MAX_PLAIN: usize = 1000;
-
-/// Spellings that are remembered: 8 bytes each.
-const SPELLINGS: usize = 16_384;
 
 /// What a message to many recipients and no list is counted under.
 const NO_LIST: &str = "many recipients";
@@ -74,9 +71,7 @@ pub struct Run {
     list_messages: u64,
     late: u64,
     shares: SmallVec<[Seen; 2]>,
-    keys: Keys,
-    /// Spellings of addresses that are no lists, by their hashes: most are named again and again.
-    no_lists: Vec<u64>,
+    spellings: Spellings,
 }
 
 /// A share of a message, as the detector saw it.
@@ -87,7 +82,7 @@ struct Seen {
 }
 
 impl Run {
-    /// A run under the policies of `parts` and `policy`, put to hold where they observe. No list is young in it:
+    /// A run under the policies of `parts` and `policy`, put to hold where they observe, as are rate limits. No list is young in it:
     /// past mail begins somewhere, but the lists were there before.
     ///
     /// # Errors
@@ -98,7 +93,10 @@ impl Run {
         policy: impl Fn(&List) -> Policy,
         capacity: Capacity,
     ) -> Result<Self, RateError> {
-        let parts = Parts { default_policy: enforced(parts.default_policy), ..parts };
+        let mut parts = Parts { default_policy: enforced(parts.default_policy), ..parts };
+        if parts.limits.mode == Mode::Observe {
+            parts.limits.mode = Mode::Hold;
+        }
         let policy = |list: &List| enforced(policy(list));
         let engine = Engine::new(SECRET, capacity, parts, policy, Timestamp::default())?;
         Ok(Self {
@@ -118,8 +116,7 @@ impl Run {
             list_messages: 0,
             late: 0,
             shares: SmallVec::new(),
-            keys: Keys::new(SECRET),
-            no_lists: vec![0; SPELLINGS],
+            spellings: Spellings::default(),
         })
     }
 
@@ -198,19 +195,15 @@ impl Run {
         let mut buffer = AddressBuf::new();
         let mut id = Vec::new();
         let mut found = false;
-        let (keys, no_lists) = (&self.keys, &mut self.no_lists);
+        let spellings = &mut self.spellings;
         let mut add_list = |raw: &[u8]| {
-            let spelling = keys.bytes(Role::Spelling, raw);
-            let Some(place) = no_lists.get_mut(spelling as usize % SPELLINGS) else { return };
-            if *place == spelling {
-                return;
-            }
-            let canonical = world.rules().canonical(raw, &mut buffer);
-            if canonical.is_some_and(|address| world.snapshot.lookup(&address).is_some()) {
+            let is_list = spellings.is_list(raw, |raw| {
+                let canonical = world.rules().canonical(raw, &mut buffer);
+                canonical.is_some_and(|address| world.snapshot.lookup(&address).is_some())
+            });
+            if is_list {
                 engine.recipient(tx, raw);
                 found = true;
-            } else {
-                *place = spelling;
             }
         };
         for (name, value) in fields {
@@ -385,7 +378,9 @@ impl Run {
                 }
             }
             Event::StormEnded { list, at, .. } => {
-                let Some(number) = self.known.all.iter().position(|known| known.address == *list) else {
+                let Some(number) =
+                    self.known.all.iter().position(|known| Some(&known.address) == list.as_ref())
+                else {
                     return;
                 };
                 let policy = self.known.all.get(number).and_then(|known| known.list.as_ref());

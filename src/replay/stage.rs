@@ -74,11 +74,18 @@ pub fn play(
     beside: Vec<Box<dyn super::judge::Judge>>,
 ) -> Result<Vec<Report>, RateError> {
     let list = address(scenario.name);
-    let mut run = alone(&list, scenario.members, policy, SMALL)?;
+    let run = alone(&list, scenario.members, policy, SMALL)?;
+    introduce(&run, scenario, &list);
+    Ok(play_in(run, scenario, beside))
+}
+
+/// Plays a scenario in a run that knows its list and who is known to that; the reports of becalm and of the rules
+/// beside it.
+pub fn play_in(mut run: Run, scenario: &Scenario, beside: Vec<Box<dyn super::judge::Judge>>) -> Vec<Report> {
     for judge in beside {
         run.beside(judge);
     }
-    introduce(&run, scenario, &list);
+    let list = address(scenario.name);
     let mut head = Vec::new();
     for post in &scenario.posts {
         post.letter.write_head(&mut head);
@@ -89,5 +96,5 @@ pub fn play(
             head: &head,
         });
     }
-    Ok(run.finish(&Default::default()))
+    run.finish(&Default::default())
 }

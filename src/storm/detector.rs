@@ -21,6 +21,8 @@ use crate::window::{AuthorTag, Entry, Known, SetStats, Slot, Table, TableStats, 
 pub struct Post<'a> {
     /// The list, or none for a message to many recipients.
     pub list: Option<ListShare<'a>>,
+    /// What is remembered of the storm of a conversation without list, if it has been one.
+    pub gathering: Option<&'a ListState>,
     /// Who wrote it.
     pub author: Author,
     /// Mailboxes that the whole message reaches (its earlier parts included).
@@ -29,8 +31,8 @@ pub struct Post<'a> {
     pub conversation: Conversation,
     /// Sent by a program (out of office, receipt, bounce).
     pub automatic: bool,
-    /// Counted already: a further part of a message to no list, or a message to a list that comes again after a
-    /// while. Judged again, counted nowhere.
+    /// Counted already: a further part of a message to no list, or a message that comes again after a while. Judged
+    /// again, counted nowhere.
     pub part: bool,
     /// When.
     pub now: Timestamp,
@@ -229,7 +231,7 @@ impl Detector {
             list: count_on_list(post, state, outcome.newcomer, window),
         };
         let counts = counted.map_or_else(Counts::default, |_| counts);
-        outcome.writes.on_list = outcome.newcomer;
+        outcome.writes.on_list = outcome.newcomer && !counts.list.repeat;
         outcome.conversation = counts.conversation;
         outcome.list = counts.list;
 
@@ -319,14 +321,17 @@ impl Detector {
         }
         outcome.newcomer = !self.known.known(post.author.known_key, now, t.known_after, t.known_for);
         let Some(slot) = self.conversations.slot(post.conversation.key, now) else { return outcome };
-        let tally = count_in_conversation(Some(&slot), post, &mut outcome, t.window);
+        let storm = post.gathering;
+        let counted = storm.map_or(Some(t.window), |storm| storm.counted(now, t.window));
+        let tally = count_in_conversation(Some(&slot), post, &mut outcome, counted.unwrap_or_default());
+        let tally = counted.map_or_else(Tally::default, |_| tally);
         outcome.conversation = tally;
         let scope = Scope::conversation(t, post.audience);
-        let closed = slot.closed_until() > now;
+        let until = slot.closed_until();
+        let closed = storm.map_or(until > now, |storm| storm.keeps_closed(until, now, closes_for(t)));
         let tripped = post.conversation.reply && (tally.newcomers >= scope.storm || tally.authors >= t.max);
         outcome.judgement = if tripped || (closed && post.conversation.reply) {
-            // As on a list, the end is when the last attempt is older than `quiet`, not just as old.
-            outcome.writes.closed_until = now.after(t.quiet.saturating_add(Duration::from_millis(1)));
+            outcome.writes.closed_until = now.after(closes_for(t));
             slot.close_until(outcome.writes.closed_until);
             Judgement::Storm
         } else if post.conversation.reply && outcome.newcomer && too_many(&tally, scope.pass) {
@@ -346,6 +351,38 @@ impl Detector {
         }
         outcome
     }
+
+    /// Keeps account of the storm of a conversation without list, after a post in it was judged: it begins with a post
+    /// that tripped, and is announced by one of those who judge at the same time.
+    pub fn follow(&self, storm: &ListState, post: &Post<'_>, outcome: &mut Outcome) {
+        let now = post.now;
+        if outcome.started.is_some() && !storm.open(now) {
+            outcome.started = None;
+        }
+        let Phase::Storm { since } = storm.phase(now) else { return };
+        let stopped = outcome.judgement == Judgement::Storm;
+        if stopped {
+            storm.remember_attempt(now);
+        }
+        outcome.writes.attempt = stopped;
+        // A further part is of a message that was counted already.
+        if !post.part {
+            storm.count(stopped, post.audience);
+        }
+        outcome.writes.storm = since;
+        outcome.writes.figures = storm.figures();
+    }
+
+    /// Lets time pass for a conversation without list. Its storm has no aftermath.
+    pub fn tick_gathering(&self, storm: &ListState, now: Timestamp, t: &Thresholds) -> Option<Transition> {
+        storm.close_if_quiet(now, t.quiet, Duration::ZERO).map(|since| Transition::Ended { since })
+    }
+}
+
+/// A conversation without list stays closed for so long after the last attempt. As on a list, the end is when that is
+/// older than `quiet`, not just as old.
+fn closes_for(t: &Thresholds) -> Duration {
+    t.quiet.saturating_add(Duration::from_millis(1))
 }
 
 impl Outcome {
@@ -416,9 +453,13 @@ fn count_in_conversation(
         outcome.writes.starter = true;
     }
     let counts = post.conversation.reply && !post.part && slot.starter() != Some(post.author.tag);
-    outcome.writes.in_conversation = counts;
-    let newcomer = outcome.newcomer;
-    if counts { slot.record(entry(post, newcomer), post.now, window) } else { slot.tally(post.now, window) }
+    if !counts {
+        return slot.tally(post.now, window);
+    }
+    let tally = slot.record(entry(post, outcome.newcomer), post.now, window);
+    // Who is there already has not written.
+    outcome.writes.in_conversation = !tally.repeat;
+    tally
 }
 
 /// Any newcomer's post counts in the list's ring.

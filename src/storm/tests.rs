@@ -387,6 +387,7 @@ impl Subject {
         let share = letter.place.map(|at| ListShare { state: &self.lists[at].0, members: self.lists[at].1 });
         let post = Post {
             list: share,
+            gathering: None,
             author: Author {
                 tag: AuthorTag::new(hash(1, 0, letter.author as u64)),
                 known_key: known_key(letter.place, letter.author),

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Letter, Site, TOUCHY, person, queued, start_storm, wait_until};
+use crate::harness::{Letter, Site, TOUCHY, person, queued, start_storm};
 
 const ALL: &str = "all@example.org";
 const SMALL: &str = "small@example.org";
@@ -18,13 +18,6 @@ fn config() -> String {
          [[list]]\naddress = '{TEAM}'\nmembers = 50
          [[list]]\naddress = 'alarm@example.org'\nmembers = 50\nnever_hold = true\n"
     )
-}
-
-/// Killed and started again, once what it knows is on the disk.
-fn restarted(site: Site) -> Site {
-    wait_until("the journal is written", || (site.becalm.status().journal.waiting == 0).then_some(()));
-    let Site { postfix, becalm, mailbox } = site;
-    Site { postfix, becalm: becalm.restart(), mailbox }
 }
 
 #[test]
@@ -48,7 +41,7 @@ fn an_operator_ends_a_storm() {
         (&json["on_hold"]["messages"], &json["storm"]["held"], &json["open"]),
         (&1.into(), &1.into(), &Value::Null)
     );
-    let site = restarted(site);
+    let site = site.restarted();
     let storms = site.becalm.storms();
     assert!(storms.open.is_empty() && storms.storms[0].ended.is_some(), "{storms:?}");
 }
@@ -73,9 +66,9 @@ fn an_operator_closes_a_list_and_a_restart_knows() {
     ]);
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json["list"], &json["storm"]), (&TEAM.into(), &Value::Null));
-    let site = restarted(site);
+    let site = site.restarted();
     let [open] = &site.becalm.storms().open[..] else { panic!("{:?}", site.becalm.storms()) };
-    assert_eq!((open.list.as_str(), open.closed_until.is_some()), (SMALL, true));
+    assert_eq!((open.list.as_deref(), open.closed_until.is_some()), (Some(SMALL), true));
     let more = [
         queued(&site.send(&Letter::new(&person(2), "two"), &[SMALL])),
         queued(&site.send(&Letter::new(&person(3), "three").answers("memo"), &[TEAM])),
@@ -115,4 +108,39 @@ fn an_operator_closes_a_list_and_a_restart_knows() {
         "{audit}"
     );
     assert!(lines.iter().all(|line| line["user"] == "root" && line["at"].is_string()), "{audit}");
+}
+
+#[test]
+fn a_storm_among_many_recipients_has_a_name_to_be_worked_with() {
+    let config =
+        "[verdict]\nmode = 'hold'\n[storm]\nfree = 1\nstorm_min = 2\nmax = 2\n[watch]\nmany_recipients = 5\n";
+    let site = Site::new(config);
+    let friends: Vec<String> = (100..105).map(person).collect();
+    let friends: Vec<&str> = friends.iter().map(String::as_str).collect();
+    let answer = |n| {
+        let letter = Letter::new(&person(n), &format!("answer-{n}")).answers("root");
+        queued(&site.send(&letter, &friends))
+    };
+    let [passed, tripped, later] = [1, 2, 3].map(answer);
+    let fates = site.fates();
+    assert!(fates.is_delivered(&passed), "{fates:?}");
+    assert!(fates.held.contains(&tripped) && fates.held.contains(&later), "{fates:?}");
+
+    let [open] = &site.becalm.storms().open[..] else { panic!("{:?}", site.becalm.storms()) };
+    assert_eq!((&open.list, open.members, open.held), (&None, 5, 2));
+    let storm = open.storm.clone().expect("it has a name");
+    let listed = site.becalm.command(&["quarantine", "list", "--storm", &storm]);
+    assert!(listed.contains(&tripped) && listed.contains(&later), "{listed}");
+    let shown = site.becalm.command(&["storms", "show", &storm]);
+    assert!(shown.contains("none: many recipients, 5 members") && shown.contains("still open"), "{shown}");
+
+    // Killed and started again, it is the same storm; and it is over when an operator says so.
+    let site = site.restarted();
+    assert_eq!(site.becalm.storms().open[0].storm.as_ref(), Some(&storm));
+    let said = site.becalm.command(&["storms", "end", &storm]);
+    assert!(said.contains(&format!("storm {storm} is over: the conversation is open")), "{said}");
+    let storms = site.becalm.storms();
+    assert!(storms.open.is_empty() && storms.storms[0].ended.is_some(), "{storms:?}");
+    let late = queued(&site.send(&Letter::new(&person(4), "late").answers("root"), &friends));
+    assert!(site.fates().is_delivered(&late));
 }

@@ -243,6 +243,16 @@ fn a_list_that_waits_in_the_deferred_queue() {
     reply(&site, 2);
     wait_until("it is clawed back", || (held(&site, "clawed_back").len() == 1).then_some(()));
     assert_eq!(held(&site, "clawed_back")[0].copies, 840_000);
+    let storm = held(&site, "clawed_back").remove(0).storm.expect("it is one of a storm");
+
+    // Its mark says that it passed. Whoever is started after it knows better.
+    let site = site.restarted();
+    wait_until("it is known", || (held(&site, "clawed_back").len() == 1).then_some(()));
+    let item = held(&site, "clawed_back").remove(0);
+    assert_eq!((item.queue_id, item.storm.as_ref(), item.copies), (id.clone(), Some(&storm), 840_000));
+    let text = site.becalm.command(&["storms", "show", &storm]);
+    assert!(text.contains("clawed   1 messages back") && text.contains("on hold  2 messages"), "{text}");
+
     // The letter that was answered, and other mail, are left alone.
     let deferred: Vec<String> =
         site.postfix.in_queue("deferred").unwrap().into_iter().map(|message| message.queue_id).collect();

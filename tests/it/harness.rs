@@ -447,6 +447,13 @@ impl Site {
         Self { postfix, becalm, mailbox }
     }
 
+    /// With a becalm that was killed and started again, once what it knows is on the disk.
+    pub fn restarted(self) -> Self {
+        wait_until("the journal is written", || (self.becalm.status().journal.waiting == 0).then_some(()));
+        let Self { postfix, becalm, mailbox } = self;
+        Self { postfix, becalm: becalm.restart(), mailbox }
+    }
+
     /// A client of Postfix's.
     #[track_caller]
     pub fn client(&self) -> Client {

@@ -49,7 +49,7 @@ fn a_restart_in_the_middle_of_a_storm_goes_on_holding() {
         site = restart(site, signal);
         let storms = site.becalm.storms();
         let [open] = &storms.open[..] else { panic!("{signal:?}: {storms:?}") };
-        assert_eq!((open.list.as_str(), open.phase.as_str()), (ALL, "storm"));
+        assert_eq!((open.list.as_deref(), open.phase.as_str()), (Some(ALL), "storm"));
         assert_eq!(open.storm.as_ref(), Some(&name), "the same storm, by its name");
         assert_eq!(open.held, held.len() as u64, "and its figures");
         assert_eq!(storms.storms, records, "and what is told of it");

@@ -81,7 +81,7 @@ pub fn kills(times: usize, seed: u64) -> Kills {
             spark(postfix_ref, &list(round));
             wait_until("the storm is declared", || {
                 let storms = becalm.storms();
-                storms.open.iter().any(|open| open.list == list(round)).then_some(())
+                storms.open.iter().any(|open| open.list == Some(list(round))).then_some(())
             });
             declared.insert(list(round), Stopwatch::start());
             begun.store(round + 1, Ordering::Release);
@@ -90,14 +90,14 @@ pub fn kills(times: usize, seed: u64) -> Kills {
             let known: Vec<(String, bool)> =
                 declared.iter().map(|(list, since)| (list.clone(), since.elapsed() > PROMISE)).collect();
             let names: BTreeMap<String, Option<String>> =
-                becalm.storms().open.into_iter().map(|open| (open.list, open.storm)).collect();
+                becalm.storms().open.into_iter().filter_map(|open| Some((open.list?, open.storm))).collect();
             let away = Stopwatch::start();
             becalm.signal(Signal::KILL);
             becalm.wait_until_still();
             becalm = becalm.restart();
             done.away_ms.push(away.elapsed().as_millis());
             let after: BTreeMap<String, Option<String>> =
-                becalm.storms().open.into_iter().map(|open| (open.list, open.storm)).collect();
+                becalm.storms().open.into_iter().filter_map(|open| Some((open.list?, open.storm))).collect();
             for (list, old) in known {
                 let kept = after.get(&list).is_some_and(|storm| names.get(&list) == Some(storm));
                 if old {

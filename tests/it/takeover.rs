@@ -75,7 +75,7 @@ fn what_one_judges_the_other_knows() {
         });
         assert!(site.postfix.postcat(&held).unwrap().contains("storm="));
         let open = site.becalm.storms().open;
-        assert!(open.iter().any(|open| open.list == list), "{open:?}");
+        assert!(open.iter().any(|open| open.list.as_deref() == Some(list)), "{open:?}");
     }
     // Whatever was judged by either is in the journal of the new one.
     with_old.quit().unwrap();

@@ -91,9 +91,9 @@ pub struct Facts {
 pub struct StormNow {
     /// Its name.
     pub storm: String,
-    /// Its list.
-    pub list: String,
-    /// Mailboxes that the list reaches.
+    /// Its list; none: many recipients.
+    pub list: Option<String>,
+    /// Mailboxes that it reaches.
     pub members: u64,
     /// Is its mail really held?
     pub enforced: bool,
@@ -217,11 +217,11 @@ impl Watch {
                 }
                 self.note_storm(storm, Growth::from(0, 0, *members, 0));
                 let mut alert = self.alert(Kind::StormStarted, Severity::Critical, *at);
-                let name = list.as_deref().unwrap_or("many recipients");
+                let name = named(list);
                 let title = format!("storm on {name} ({} mailboxes)", copies(*members));
                 let done = match enforced {
                     true => "Its replies are stopped from now on.",
-                    false => "The list is only observed: its mail is delivered.",
+                    false => "It is only observed: its mail is delivered.",
                 };
                 let more = format!(
                     "{} copies so far, {authors} authors; tripped by {trigger}.\n{done}\nbecalm storms show {storm}",
@@ -250,10 +250,10 @@ impl Watch {
                     "After {minutes} minutes. {held} messages ({} copies) {stopped}, {delivered} passed.\n{then} {storm}",
                     copies(*copies_held)
                 );
-                let alert = alert.says(&format!("the storm on {list} is over"), &more);
+                let alert = alert.says(&format!("the storm on {} is over", named(list)), &more);
                 Some(Alert {
                     storm: Some(storm.clone()),
-                    list: Some(list.clone()),
+                    list: list.clone(),
                     enforced: Some(enforced),
                     held: Some(*held),
                     copies_held: Some(*copies_held),
@@ -349,12 +349,12 @@ impl Watch {
         );
         let stopped = if storm.enforced { "stopped" } else { "would have been stopped" };
         let alert = self.alert(Kind::StormGrowing, Severity::Critical, now).says(
-            &format!("the storm on {} grows: {} messages {stopped}", storm.list, storm.held),
+            &format!("the storm on {} grows: {} messages {stopped}", named(&storm.list), storm.held),
             &format!("{} copies. becalm storms show {}", copies(storm.copies_held), storm.storm),
         );
         Some(Alert {
             storm: Some(storm.storm.clone()),
-            list: Some(storm.list.clone()),
+            list: storm.list.clone(),
             members: Some(storm.members),
             enforced: Some(storm.enforced),
             held: Some(storm.held),
@@ -457,3 +457,8 @@ impl Watch {
 
 #[cfg(test)]
 mod tests;
+
+/// A storm's list, for people.
+fn named(list: &Option<String>) -> &str {
+    list.as_deref().unwrap_or("many recipients")
+}

@@ -27,7 +27,7 @@ fn started(storm: &str) -> Event {
 fn ended(storm: &str) -> Event {
     Event::StormEnded {
         storm: storm.to_owned(),
-        list: "all@example.org".to_owned(),
+        list: Some("all@example.org".to_owned()),
         held: 833,
         copies_held: 833 * 840_000,
         delivered: 3,
@@ -39,7 +39,7 @@ fn ended(storm: &str) -> Event {
 fn storm(held: u64) -> Facts {
     let storm = StormNow {
         storm: "s".to_owned(),
-        list: "all@example.org".to_owned(),
+        list: Some("all@example.org".to_owned()),
         members: 840_000,
         enforced: true,
         held,

@@ -2,6 +2,7 @@
 
 mod policies;
 mod seeds;
+mod site;
 mod text;
 
 use std::fs::File;
@@ -9,17 +10,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::clock::Stopwatch;
 use crate::config::{Config, DEFAULT_PATH};
-use crate::daemon::site;
-use crate::directory::Directory;
-use crate::directory::settings::ConfiguredList;
-use crate::directory::snapshot::{List, Snapshot};
 use crate::replay::header;
 use crate::replay::judge::Judge;
 use crate::replay::report::Report;
@@ -29,9 +25,9 @@ use crate::replay::scenario::{KINDS, Kind, Scenario};
 use crate::replay::source::{
     Arrived, FolderSource, Layout, MboxSource, Merged, ScenarioSource, Skipped, Source,
 };
-use crate::replay::{stage, tune};
-use crate::time::Timestamp;
+use crate::replay::stage;
 use policies::PolicyName;
+pub(super) use site::Site;
 
 /// What `--scenario` takes to print the names.
 const NAMES: &str = "list";
@@ -42,7 +38,8 @@ const NAMES: &str = "list";
 A message goes to the lists of the directory, or of --list, that its headers name: To, Cc, Delivered-To, \
 X-Original-To, List-Post, List-Id. With a single --list, mail that names no list counts as mail to that one.
 
-Envelope senders are read from Return-Path and the From line. Lists that only observe are played as if they held.
+Envelope senders are read from Return-Path and the From line. Lists and rate limits that only observe are played \
+as if they held.
 
 --json is one object: the first rule's report; with several --policy, `policies` holds each one's figures. \
 With --seeds it is another object: policy, scenario, members, seeds and never_tripped are plain; messages, \
@@ -53,12 +50,13 @@ pub struct ReplayArgs {
     #[command(flatten)]
     inputs: Inputs,
     /// Play the scenario with so many seeds, from 0, and show median, 95th percentile and worst.
-    #[arg(long, value_name = "N", conflicts_with_all = ["seed", "mbox", "maildir", "folder"],
+    #[arg(long, value_name = "N",
+        conflicts_with_all = ["seed", "mbox", "maildir", "folder", "list", "arrival"],
         value_parser = clap::value_parser!(u64).range(1..=100_000))]
     seeds: Option<u64>,
     /// A rule to play the mail to; given more than once, they are compared. becalm, exchange-online,
     /// rate-limit=N/h (also N/m, N/d; without a rate LISTSERV's 50/d), google-groups, or a configuration FILE:
-    /// becalm's rule with the thresholds of that file.
+    /// becalm's rule under all that the file says. Where it names no lists, those of --config are taken.
     #[arg(long, value_name = "RULE", default_value = "becalm")]
     policy: Vec<PolicyName>,
     /// Write a page that explains it, with drawings; it needs nothing but a browser.
@@ -211,12 +209,13 @@ fn seeds(
     for policy in policies {
         // Read once, not for every seed.
         let own = policy.rule(config)?.ok();
+        let site = Site::new(own.unwrap_or_else(|| config.clone()), &[], [(kind.name, kind.members)])?;
         let play = |scenario: &Scenario| {
-            let judge = match (&own, policy) {
-                (None, PolicyName::Rival(rival)) => Some(Box::new(rival.rule()) as Box<dyn Judge>),
+            let judge = match policy {
+                PolicyName::Rival(rival) => Some(Box::new(rival.rule()) as Box<dyn Judge>),
                 _ => None,
             };
-            one_seed(own.as_ref().unwrap_or(config), scenario, judge)
+            one_seed(&site, scenario, judge)
         };
         summaries.push(seeds::Summary::of(kind, count, policy.name(), play)?);
     }
@@ -239,14 +238,18 @@ fn play_all(
 ) -> anyhow::Result<Vec<Report>> {
     // becalm's rules each have a run of their own; the others sit beside the first of them.
     let (mut runs, mut rivals) = (Vec::new(), Vec::new());
+    let run = |name: &str, config: Config| {
+        let invented = scenarios.iter().map(|scenario| (scenario.name, scenario.members));
+        Site::new(config, lists, invented)?.run(name, None, scenarios)
+    };
     for (place, policy) in policies.iter().enumerate() {
         match policy.rule(config)? {
-            Ok(config) => runs.push((Some(place), set_up(&policy.name(), config, lists, scenarios, None)?)),
+            Ok(config) => runs.push((Some(place), run(&policy.name(), config)?)),
             Err(rival) => rivals.push((place, rival)),
         }
     }
     if runs.is_empty() {
-        runs.push((None, set_up("becalm", config.clone(), lists, scenarios, None)?));
+        runs.push((None, run("becalm", config.clone())?));
     }
     let places: Vec<usize> = rivals.iter().map(|(place, _)| *place).collect();
     if let Some((_, first)) = runs.first_mut() {
@@ -254,7 +257,7 @@ fn play_all(
     }
     let (owners, runs): (Vec<Option<usize>>, Vec<Run>) = runs.into_iter().unzip();
     let mut placed: Vec<(usize, Report)> = Vec::new();
-    for (index, (reports, owner)) in play(runs, mail)?.into_iter().zip(owners).enumerate() {
+    for (index, (reports, owner)) in play(runs, mail).into_iter().zip(owners).enumerate() {
         let beside = if index == 0 { places.as_slice() } else { &[] };
         let owners = std::iter::once(owner).chain(beside.iter().copied().map(Some));
         placed.extend(owners.zip(reports).filter_map(|(owner, report)| Some((owner?, report))));
@@ -275,55 +278,13 @@ pub(super) fn configuration(path: Option<&Path>) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// A run on the configuration's lists, those of the command line, and those of the scenarios; `people`: as all
-/// thresholds of a storm, see [`tune::at`].
-pub(super) fn set_up(
-    name: &str,
-    mut config: Config,
-    lists: &[ListSize],
-    scenarios: &[Scenario],
-    people: Option<u32>,
-) -> anyhow::Result<Run> {
-    let named = lists.iter().map(|list| (list.address.clone(), list.members, "--list"));
-    let invented = scenarios.iter().map(|of| (stage::address(of.name), of.members, "scenario"));
-    for (address, members, origin) in named.chain(invented) {
-        let known = &mut config.directory.lists;
-        known.retain(|list| !list.address.eq_ignore_ascii_case(&address));
-        known.push(ConfiguredList { address, members, class: None, origin: origin.to_owned() });
-    }
-    let directory = Directory::load(config.directory.clone(), config.addresses.clone(), Timestamp::default());
-    complain(directory.snapshot())?;
-    let parts = site::parts(&config, Arc::clone(directory.snapshot()));
-    let configured = site::policy(&config);
-    let policy = |list: &List| match people {
-        Some(people) => tune::at(people, configured(list)),
-        None => configured(list),
-    };
-    let mut run = Run::new(name, parts, policy, site::capacity(&config))?;
-    if let [list] = lists {
-        run.take_for(&list.address);
-    }
-    for scenario in scenarios {
-        stage::introduce(&run, scenario, &stage::address(scenario.name));
-    }
-    Ok(run)
-}
-
-/// Says what is wrong with the directory's files; without any list there is nothing to play for.
-fn complain(snapshot: &Snapshot) -> anyhow::Result<()> {
-    for source in snapshot.sources() {
-        if let Some(why) = &source.stale {
-            eprintln!("becalm: {}: {why}", source.name);
-        }
-    }
-    ensure!(
-        !snapshot.lists().is_empty(),
-        "no list is known: name it with --list ADDRESS=MEMBERS, or the configuration with -c"
-    );
-    Ok(())
-}
-
 fn sources_of(args: &Inputs, scenarios: &[Scenario]) -> anyhow::Result<Vec<Box<dyn Source>>> {
+    let invented_only = args.mbox.is_empty() && args.maildir.is_empty() && args.folder.is_empty();
+    if invented_only && !scenarios.is_empty() {
+        let why = "is for mail that is read: a scenario brings its list and its times along";
+        ensure!(args.list.is_empty(), "--list {why}");
+        ensure!(args.arrival.is_none(), "--arrival {why}");
+    }
     let arrival = args.arrival.map(|arrival| match arrival {
         Arrival::FromLine => header::Arrival::FromLine,
         Arrival::Received => header::Arrival::Received,
@@ -369,22 +330,25 @@ impl Read for Named {
 }
 
 /// Plays the mail to several runs at once; the reports of each.
-pub(super) fn play(mut runs: Vec<Run>, mut mail: Merged) -> anyhow::Result<Vec<Vec<Report>>> {
+pub(super) fn play(mut runs: Vec<Run>, mut mail: Merged) -> Vec<Vec<Report>> {
     let mut message = Arrived::default();
-    while mail.next(&mut message)? {
+    while mail.next(&mut message) {
         for run in &mut runs {
             run.play(&message.mail());
         }
     }
+    for error in mail.broken() {
+        eprintln!("becalm: {error}; what was read of it was played");
+    }
     let skipped: Skipped = mail.skipped();
-    Ok(runs.into_iter().map(|run| run.finish(&skipped.by_reason())).collect())
+    runs.into_iter().map(|run| run.finish(&skipped.by_reason())).collect()
 }
 
-/// A scenario by itself, under what the configuration says of its list, or to another rule.
-fn one_seed(config: &Config, scenario: &Scenario, rival: Option<Box<dyn Judge>>) -> anyhow::Result<Report> {
-    let policy = config.policies.for_list(&stage::address(scenario.name), None);
-    let reports = stage::play(scenario, &policy, rival.into_iter().collect())?;
+/// A scenario by itself, to becalm's rule or to another one.
+fn one_seed(site: &Site, scenario: &Scenario, rival: Option<Box<dyn Judge>>) -> anyhow::Result<Report> {
+    let run = site.small_run("becalm", scenario)?;
     // becalm's is the first; the rule beside it, if there is one, the last.
+    let reports = stage::play_in(run, scenario, rival.into_iter().collect());
     reports.into_iter().next_back().context("a run has a report")
 }
 

@@ -23,7 +23,7 @@ pub(super) enum PolicyName {
     Becalm,
     /// Somebody else's.
     Rival(RivalName),
-    /// becalm's, with the thresholds of another file.
+    /// becalm's, under another configuration.
     File(PathBuf),
 }
 
@@ -67,7 +67,7 @@ impl PolicyName {
         match self {
             Self::Becalm => "newcomers to a list within an hour, weighed in copies".to_owned(),
             Self::Rival(rival) => rival.about(),
-            Self::File(_) => "becalm's rule with the thresholds of this file".to_owned(),
+            Self::File(_) => "becalm's rule under this configuration".to_owned(),
         }
     }
 
@@ -77,8 +77,15 @@ impl PolicyName {
             Self::Becalm => Ok(config.clone()),
             Self::Rival(rival) => Err(Box::new(rival.rule())),
             Self::File(path) => {
-                let policies = configuration(Some(path))?.policies;
-                Ok(Config { policies, ..config.clone() })
+                let mut other = configuration(Some(path))?;
+                let directory = &mut other.directory;
+                if directory.lists.is_empty() && directory.aliases.is_empty() && directory.virtuals.is_empty()
+                {
+                    // Thresholds and limits alone: for the lists that are known.
+                    directory.clone_from(&config.directory);
+                    other.addresses.clone_from(&config.addresses);
+                }
+                Ok(other)
             }
         })
     }
@@ -187,5 +194,10 @@ pub(super) fn side_by_side(policies: &[(String, &Report)]) -> String {
         line(&report.policy, report.copies_with, cells);
     }
     line("no filter", first.copies_without, ["0", "0", "-", "-"].map(str::to_owned));
+    // Another configuration may have other lists.
+    for (_, other) in policies.iter().filter(|(_, other)| other.copies_without != first.copies_without) {
+        let name = format!("no filter, {}", other.policy);
+        line(&name, other.copies_without, ["0", "0", "-", "-"].map(str::to_owned));
+    }
     text
 }

@@ -28,7 +28,7 @@ fn status(messages: u64) -> Status {
 
 fn open(n: u64) -> OpenList {
     OpenList {
-        list: format!("all{n}@example.org"),
+        list: Some(format!("all{n}@example.org")),
         members: 840_000,
         phase: if n < 2 { "storm" } else { "cooling" }.to_owned(),
         storm: None,

@@ -123,13 +123,13 @@ impl View {
         if let Some(first) = open.next() {
             let more = match open.count() {
                 0 => String::new(),
-                1 => " and on 1 more list".to_owned(),
-                more => format!(" and on {more} more lists"),
+                1 => " and 1 more".to_owned(),
+                more => format!(" and {more} more"),
             };
             let (since, stopped) = (clock(&first.time), grouped(first.held));
             let text = format!(
                 "STORM on {} since {since}{more}: {stopped} messages stopped.{observing}",
-                first.list
+                named(&first.list)
             );
             return (Look::Alarm, text);
         }
@@ -300,9 +300,13 @@ fn storms(storms: &Storms) -> Vec<Row> {
         let (members, stopped, passed) = (grouped(open.members), grouped(open.held), grouped(open.delivered));
         let figures =
             [format!("{stopped} stopped"), format!("{passed} passed"), format!("{members} members")];
-        (look, [vec![format!("  {}", open.list), since], figures.to_vec()].concat())
+        (look, [vec![format!("  {}", named(&open.list)), since], figures.to_vec()].concat())
     });
     rows.collect()
+}
+
+fn named(list: &Option<String>) -> &str {
+    list.as_deref().unwrap_or("many recipients")
 }
 
 fn nears(near: &Nears) -> Vec<Row> {
@@ -316,7 +320,7 @@ fn nears(near: &Nears) -> Vec<Row> {
         };
         let parts = vec![
             format!("  {} of {} {test}", one.people, one.threshold),
-            one.list.as_deref().unwrap_or("many recipients").to_owned(),
+            named(&one.list).to_owned(),
             format!("{} copies within the hour", grouped(one.projected_copies)),
             format!("{} so far", grouped(one.copies)),
         ];

@@ -7,20 +7,21 @@ use tracing::{debug, warn};
 
 use super::{ACTS_A_ROUND, Failure, Keeper, Rounds};
 use crate::journal::event::Event;
+use crate::journal::record::{ClawedBack, Record};
 use crate::quarantine::ledger::{CLAWED_BACK, Held};
 use crate::quarantine::passed::{Wanted, spared};
 use crate::quarantine::protocol::{Reason, Request};
 use crate::quarantine::queue_id::QueueId;
 use crate::time::Timestamp;
 
-/// Messages and copies.
-type Sums = (u64, u64);
+/// Queue ids and copies of what was clawed back.
+type Clawed = Vec<(String, u64)>;
 
 impl Keeper {
     /// Has the helper put on hold what is wanted back, and tells what came of it.
     pub(super) fn claw_back(&self, rounds: &Rounds<'_>) {
         let shared = &self.shared;
-        let mut done: BTreeMap<(String, Option<String>), Sums> = BTreeMap::new();
+        let mut done: BTreeMap<(String, Option<String>), Clawed> = BTreeMap::new();
         let mut later = Vec::new();
         for _ in 0..ACTS_A_ROUND {
             let mut links = self.links();
@@ -46,8 +47,7 @@ impl Keeper {
                     let to_go = answer.recipients.unwrap_or_default();
                     let copies = spared(wanted.reply.copies, to_go.left, to_go.reached);
                     let key = (wanted.storm.clone(), wanted.reply.list.clone());
-                    let sums = done.entry(key).or_default();
-                    *sums = (sums.0.saturating_add(1), sums.1.saturating_add(copies));
+                    done.entry(key).or_default().push((wanted.reply.queue_id.clone(), copies));
                     self.note_clawed_back(wanted, copies);
                 }
                 // Delivered, most likely; or Postfix has not written it to its end.
@@ -72,10 +72,14 @@ impl Keeper {
                 debug!(queue_id, found, "not clawed back: it has left the queue, or it is too late");
             }
         }
-        for ((storm, list), (messages, copies)) in done {
-            let before = shared.storms.clawed_back(&storm);
-            let messages = before.0.saturating_add(messages);
-            let copies = before.1.saturating_add(copies);
+        for ((storm, list), clawed) in done {
+            let (mut messages, mut copies) = shared.storms.clawed_back(&storm);
+            for (queue_id, spared) in clawed {
+                (messages, copies) = (messages.saturating_add(1), copies.saturating_add(spared));
+                let (storm, sums) = (storm.clone(), [messages, copies]);
+                let record = ClawedBack { at: now, storm, queue_id, copies: spared, sums };
+                shared.memory.keep(Record::ClawedBack(record));
+            }
             shared.publish(&[Event::ClawedBack { storm, list, messages, copies, at: now }]);
         }
     }

@@ -238,8 +238,8 @@ impl Keeper {
         let engine = &self.shared.engine;
         let storms = engine.storms(now);
         let storm_of = |item: &Held| {
-            let list = item.list.as_deref()?;
-            let open = storms.iter().find(|storm| storm.list == list);
+            item.list.as_ref()?;
+            let open = storms.iter().find(|storm| storm.list == item.list);
             let open = open.filter(|open| matches!(open.phase, Phase::Storm { .. }));
             open.and_then(|open| open.storm.clone()).or_else(|| self.declared_while_it_waited(item))
         };
@@ -344,8 +344,8 @@ impl Keeper {
         if !matches!(state.phase(now), Phase::Storm { .. }) {
             return None;
         }
-        let open = engine.storms(now).into_iter().find(|open| open.list == list)?;
-        Some((open.list, open.storm?))
+        let open = engine.storms(now).into_iter().find(|open| open.list.as_deref() == Some(list))?;
+        Some((open.list?, open.storm?))
     }
 
     /// Returns what is too old to its senders. False where it failed, and is better left for a while.

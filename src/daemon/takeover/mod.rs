@@ -40,6 +40,7 @@ pub use wire::Message;
 
 use super::shared::Shared;
 use crate::admin::api::{Predecessor, Successor};
+use crate::journal::event::Event;
 use crate::journal::record::Record;
 use crate::time::Timestamp;
 
@@ -191,11 +192,8 @@ impl Shared {
     /// Takes in what another becalm on this machine judged: as if it had been judged here, but told to nobody twice.
     pub fn learn(&self, record: Record, from: &Peer) {
         self.engine.apply(&record, self.clock.now());
-        if let Some(event) = self.engine.event_of(&record) {
-            self.storms.apply(&event);
-            if let crate::journal::event::Event::StormStarted { list, storm, .. } = &event {
-                self.ledger.keep_held(list.as_deref(), storm);
-            }
+        if let Some(Event::StormStarted { list, storm, .. }) = &self.recall(&record) {
+            self.ledger.keep_held(list.as_deref(), storm);
         }
         self.memory.keep_from(record, from);
     }

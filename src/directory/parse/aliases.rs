@@ -1,23 +1,12 @@
 //! aliases(5) in text form.
 
 use super::values::values;
-use super::{Complaint, Name, Sink, is_continuation, is_ignored, trim};
+use super::{Complaint, Name, Sink, Standing, is_continuation, is_ignored, trim};
 
 /// Reads a file line by line.
 #[derive(Debug, Default)]
 pub struct Aliases {
-    state: State,
-}
-
-#[derive(Debug, Default, PartialEq, Eq)]
-enum State {
-    /// No entry has begun.
-    #[default]
-    Start,
-    /// Continuation lines belong to the entry that began last.
-    Entry,
-    /// Continuation lines belong to a line that was skipped.
-    Skipping,
+    standing: Standing,
 }
 
 impl Aliases {
@@ -28,20 +17,17 @@ impl Aliases {
             return;
         }
         let right = if is_continuation(text) {
-            match self.state {
-                State::Start => return sink.complaint(number, Complaint::Orphan),
-                State::Skipping => return,
-                State::Entry => text,
-            }
+            let Some(values) = self.standing.continued(number, text, sink) else { return };
+            values
         } else {
             match split(text) {
                 Ok((name, right)) => {
-                    self.state = State::Entry;
+                    self.standing = Standing::Entry;
                     sink.entry(number, Name::Local(&name));
                     right
                 }
                 Err(complaint) => {
-                    self.state = State::Skipping;
+                    self.standing = Standing::Skipping;
                     return sink.complaint(number, complaint);
                 }
             }

@@ -85,6 +85,32 @@ pub enum Complaint {
     Duplicate,
 }
 
+/// What the logical line is that continuation lines belong to.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Standing {
+    /// None has begun.
+    #[default]
+    Start,
+    /// An entry.
+    Entry,
+    /// One that was skipped, or that is none of a list.
+    Skipping,
+}
+
+impl Standing {
+    /// The values on a continuation line; none if they belong to no entry.
+    fn continued<'t>(&self, number: u32, text: &'t [u8], sink: &mut impl Sink) -> Option<&'t [u8]> {
+        match self {
+            Self::Entry => Some(text),
+            Self::Skipping => None,
+            Self::Start => {
+                sink.complaint(number, Complaint::Orphan);
+                None
+            }
+        }
+    }
+}
+
 /// Without white space at its ends.
 fn trim(text: &[u8]) -> &[u8] {
     text.trim_ascii()

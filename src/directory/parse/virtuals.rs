@@ -1,23 +1,12 @@
 //! virtual(5) in text form, as postmap(1) reads it.
 
 use super::values::values;
-use super::{Complaint, Destination, Name, Sink, is_continuation, is_ignored, trim};
+use super::{Complaint, Destination, Name, Sink, Standing, is_continuation, is_ignored, trim};
 
 /// Reads a file line by line.
 #[derive(Debug, Default)]
 pub struct Virtuals {
-    state: State,
-}
-
-#[derive(Debug, Default, PartialEq, Eq)]
-enum State {
-    /// No entry has begun.
-    #[default]
-    Start,
-    /// Continuation lines belong to the entry that began last.
-    Entry,
-    /// Continuation lines belong to a line that was skipped, or that is none of a list.
-    Skipping,
+    standing: Standing,
 }
 
 impl Virtuals {
@@ -30,13 +19,10 @@ impl Virtuals {
             return;
         }
         let right = if is_continuation(text) {
-            match self.state {
-                State::Start => return sink.complaint(number, Complaint::Orphan),
-                State::Skipping => return,
-                State::Entry => text,
-            }
+            let Some(values) = self.standing.continued(number, text, sink) else { return };
+            values
         } else {
-            self.state = State::Skipping;
+            self.standing = Standing::Skipping;
             // The table format does not understand quoting conventions (virtual(5), BUGS).
             let end = text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len());
             let (name, right) = text.split_at_checked(end).unwrap_or((text, &[]));
@@ -46,7 +32,7 @@ impl Virtuals {
                 [b'@', old @ ..] => return domain(number, old, right, sink),
                 _ => (),
             }
-            self.state = State::Entry;
+            self.standing = Standing::Entry;
             sink.entry(number, Name::Address(name));
             right
         };

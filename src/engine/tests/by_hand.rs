@@ -96,6 +96,42 @@ fn a_storm_that_is_ended_is_over_at_once() {
 }
 
 #[test]
+fn a_storm_among_many_recipients_is_ended_by_its_name() {
+    let setup = setup(&[]).policy(touchy(Mode::Hold));
+    let mut site = setup.build();
+    let answer = |n: u32| {
+        Letter::new(&stranger(n), "")
+            .with_people(0..60)
+            .re("root@example.org")
+            .id(&format!("a{n}@example.org"))
+    };
+    let opened: Vec<Decision> = (0..3).map(|n| site.send(&answer(n))).collect();
+    let storm = opened[2].storm.clone().expect("two are a storm");
+    let mut kept: Vec<Record> = Vec::new();
+    for decision in &opened {
+        kept.extend(decision.events.iter().filter_map(|event| site.engine.record_of(event)));
+        kept.push(Record::Judged(decision.record.clone()));
+    }
+    let of_another = site.engine.end_by_hand("20161114T083012Z-0000", site.now);
+    assert!(matches!(of_another, Err(Refusal::NoStorm(_))));
+    site.wait(MINUTE);
+    let done = site.engine.end_by_hand(&storm, site.now).unwrap();
+    let [Event::StormEnded { storm: name, list: None, held: 2, .. }] = &done.events[..] else {
+        panic!("{:?}", done.events);
+    };
+    assert_eq!((name, done.storm.as_ref(), done.list.is_none()), (&storm, Some(&storm), true));
+    kept.extend(records(&site, &done));
+    site.wait(SECOND);
+    for site in restarted(&setup, &site, &kept).iter().chain([&site]) {
+        assert_eq!(site.engine.storms(site.now), []);
+        // What was stopped comes again; the conversation is open; and it takes as many as ever to make a storm.
+        assert_eq!(site.send(&answer(2)).action, Action::Accept);
+        assert_eq!(site.send(&answer(10)).action, Action::Accept);
+        assert_eq!(site.send(&answer(11)).reason, Reason::Storm, "the rule goes on");
+    }
+}
+
+#[test]
 fn a_cooling_can_be_ended() {
     let mut site = setup(&[(ALL, 840_000)]).policy(touchy(Mode::Hold)).build();
     site.open_storm(ALL);

@@ -8,8 +8,11 @@ use crate::journal::record::{Piece, Record};
 const LISTS: [&str; 3] = ["small@example.org", "touchy@example.org", "dear@example.org"];
 
 fn site() -> Site {
+    // Messages to many people without a list meet the default policy.
     let mut setup = setup(&[(LISTS[0], 300), (LISTS[1], 40_000), (LISTS[2], 840_000)])
-        .policy_of(LISTS[1], touchy(Mode::Hold));
+        .policy(touchy(Mode::Hold))
+        .policy_of(LISTS[0], holding())
+        .policy_of(LISTS[2], holding());
     setup.exempt.authors.insert(b"boss@example.org".to_vec());
     setup.build()
 }
@@ -175,7 +178,7 @@ fn person(number: u8) -> String {
 
 fn phases(site: &Site) -> Vec<OpenStorm> {
     let mut storms = site.engine.storms(site.now);
-    storms.sort_by(|a, b| a.list.cmp(&b.list));
+    storms.sort_by(|a, b| a.list.cmp(&b.list).then_with(|| a.storm.cmp(&b.storm)));
     storms
 }
 

@@ -103,7 +103,7 @@ fn a_tick_ends_a_storm_that_fell_quiet() {
     let [Event::StormEnded { list, held, copies_held, delivered, since, at, .. }] = &events[..] else {
         panic!("{events:?}");
     };
-    assert_eq!((list.as_str(), *held, *copies_held, *delivered), (ALL, 1, MEMBERS, 0));
+    assert_eq!((list.as_deref(), *held, *copies_held, *delivered), (Some(ALL), 1, MEMBERS, 0));
     assert_eq!((*since, *at), (START, site.now));
     assert_eq!(site.phase(ALL), Phase::Cooling { until: START.after(HOUR).after(DAY) });
     assert_eq!(site.engine.tick(site.now), [], "ended once");
@@ -243,14 +243,76 @@ fn a_storm_among_many_recipients_without_a_list() {
     }
     let tripped = site.send(&many(19));
     assert_eq!((tripped.action.name(), tripped.reason), ("hold", Reason::Storm));
-    assert!(matches!(&tripped.events[..], [Event::StormStarted { list: None, members: 60, .. }]));
-    assert_eq!(site.send(&many(3)).reason, Reason::Storm, "whoever answers");
+    let [Event::StormStarted { storm, list: None, members: 60, .. }] = &tripped.events[..] else {
+        panic!("{:?}", tripped.events);
+    };
+    assert_eq!(tripped.storm.as_ref(), Some(storm), "its mail is known by it");
+    let since = site.now;
+    site.wait(MINUTE);
+    let other = site.send(&many(3));
+    assert_eq!((other.reason, other.storm.as_ref()), (Reason::Storm, Some(storm)), "whoever answers");
     let elsewhere = Letter::new("jo@example.org", "").with_people(0..60);
-    assert_eq!(site.send(&elsewhere).reason, Reason::Calm);
+    let elsewhere = site.send(&elsewhere);
+    assert_eq!((elsewhere.reason, elsewhere.storm), (Reason::Calm, None));
     site.wait(HOUR);
+    assert_eq!(site.engine.tick(site.now), [], "not quiet for long enough");
     assert_eq!(site.send(&many(40)).reason, Reason::Storm);
+    let [open] = &site.engine.storms(site.now)[..] else { panic!("one is open") };
+    assert_eq!((&open.list, open.members, open.phase), (&None, 60, Phase::Storm { since }));
+    assert_eq!((open.storm.as_ref(), open.enforced), (Some(storm), true));
+    assert_eq!((open.figures.held, open.figures.copies_held), (3, 180));
+    assert_eq!(open.ends, Some(site.now.after(HOUR)));
     site.wait(HOUR + SECOND);
+    let ended = site.engine.tick(site.now);
+    let [Event::StormEnded { storm: name, list: None, held: 3, since: began, .. }] = &ended[..] else {
+        panic!("{ended:?}");
+    };
+    assert_eq!((name, *began), (storm, since));
+    assert_eq!(site.engine.storms(site.now), []);
+    assert_eq!(site.engine.tick(site.now), [], "told once");
     assert_eq!(site.send(&many(41)).reason, Reason::Calm);
+}
+
+#[test]
+fn a_storm_among_many_recipients_ends_before_a_late_answer_counts() {
+    let mut site = setup(&[]).policy(touchy(Mode::Hold)).build();
+    let many = |n: u32| Letter::new(&stranger(n), "").with_people(0..60).re(ROOT);
+    let storm = (0..2).filter_map(|n| site.send(&many(n)).storm).next_back().expect("two are a storm");
+    site.wait(HOUR + SECOND);
+    let late = site.send(&many(2));
+    let [Event::StormEnded { storm: name, list: None, .. }] = &late.events[..] else {
+        panic!("{:?}", late.events);
+    };
+    assert_eq!((name, late.reason, late.storm), (&storm, Reason::Calm, None));
+    let again = site.send(&many(3));
+    let [Event::StormStarted { storm: name, .. }] = &again.events[..] else { panic!("{:?}", again.events) };
+    assert_ne!(name, &storm, "another storm");
+    assert_eq!(site.engine.storms(site.now)[0].figures.held, 1, "counted from nothing");
+}
+
+#[test]
+fn so_many_storms_among_many_recipients_are_named_and_the_others_judged_all_the_same() {
+    let mut setup = setup(&[]).policy(touchy(Mode::Hold));
+    setup.capacity.conversations = 4096;
+    let mut site = setup.build();
+    let answer = |root: u32, n: u32| {
+        Letter::new(&stranger(n), "").with_people(0..60).re(&format!("root-{root}@example.net"))
+    };
+    for root in 0..1024 {
+        site.send(&answer(root, 2 * root));
+        let tripped = site.send(&answer(root, 2 * root + 1));
+        assert_eq!((tripped.events.len(), tripped.storm.is_some()), (1, true), "{root}");
+    }
+    site.send(&answer(5000, 5000));
+    let one_too_many = site.send(&answer(5000, 5001));
+    assert_eq!((one_too_many.reason, &one_too_many.storm), (Reason::Storm, &None));
+    assert!(one_too_many.events.is_empty());
+    assert_eq!(site.engine.storms(site.now).len(), 1024);
+    // Room is made by those that are over.
+    site.wait(HOUR + SECOND);
+    assert_eq!(site.engine.tick(site.now).len(), 1024);
+    site.send(&answer(6000, 6000));
+    assert_eq!(site.send(&answer(6000, 6001)).events.len(), 1);
 }
 
 #[test]

@@ -57,15 +57,7 @@ impl Work {
     fn begin_checkpoint(&mut self, now: Timestamp) {
         let State::Open(segment) = &self.state else { return };
         let number = segment.info.number;
-        let header = Header {
-            kind: Kind::Checkpoint,
-            node: self.setup.node.clone(),
-            boot: self.setup.boot,
-            key: self.setup.key,
-            number,
-            sequence: self.sequence,
-            at: now,
-        };
+        let header = self.header(Kind::Checkpoint, number, now);
         self.records = 0;
         self.wanted = false;
         // What is dropped from here on may not be in it.
@@ -78,6 +70,19 @@ impl Work {
         match thread {
             Ok(thread) => self.making = Some(Making { number, thread }),
             Err(error) => self.checkpoint_failed(&error, now),
+        }
+    }
+
+    /// Of the next file.
+    pub(super) fn header(&self, kind: Kind, number: u64, now: Timestamp) -> Header {
+        Header {
+            kind,
+            node: self.setup.node.clone(),
+            boot: self.setup.boot,
+            key: self.setup.key,
+            number,
+            sequence: self.sequence,
+            at: now,
         }
     }
 

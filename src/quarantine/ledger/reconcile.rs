@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::{BY_HAND, Held, InQueue, Ledger, MOST, PORTION};
+use super::{BY_HAND, Book, Held, InQueue, Ledger, MOST, PORTION};
 use crate::time::Timestamp;
 
 /// So long after the verdict a message may still be on its way into the hold queue. One that takes longer is taken
@@ -70,6 +70,11 @@ impl Ledger {
                 gone.push(item.queue_id.clone());
             }
         });
+        // Few, and looked at under one lock.
+        let mut book = self.book();
+        let Book { clawed_back, by_id, .. } = &mut *book;
+        clawed_back.retain(|queue_id, _| by_id.contains_key(queue_id) || there.contains(queue_id.as_str()));
+        drop(book);
         for portion in gone.chunks(PORTION) {
             let mut book = self.book();
             for queue_id in portion {

@@ -98,7 +98,77 @@ fn lines_and_headers_beyond_all_bounds_are_cut() {
     }
 }
 
+/// A body that quotes an mbox, with its length by `counted`.
+fn counted(body: &str, length: usize, after: &str) -> String {
+    format!("{LINE}\nA: 1\nContent-Length: {length}\nZ: 9\n\n{body}{after}")
+}
+
+fn names(text: &str, piece: usize) -> Vec<char> {
+    let found = split_in(text.as_bytes(), piece);
+    found.iter().map(|(_, _, head, _)| head.first().map_or('-', |byte| char::from(*byte))).collect()
+}
+
+#[test]
+fn a_length_that_leads_to_a_message_or_to_the_end_is_believed() {
+    let body = format!("see:\n\n{LINE}\nQ: 1\n\n{LINE}\nQ: 2\n\nend\n");
+    let next = format!("{LINE}\nB: 2\n\nx\n");
+    let crlf = counted(&body, body.len(), &format!("\n{next}")).replace('\n', "\r\n");
+    let crlf_length = body.replace('\n', "\r\n").len();
+    let crlf = crlf.replace(&format!("Length: {}", body.len()), &format!("Length: {crlf_length}"));
+    for piece in [1, 7, 50, BUFFER] {
+        for (text, expected) in [
+            // The end of line before the next message is counted, or not, or there is none.
+            (counted(&body, body.len(), &format!("\n{next}")), "AB"),
+            (counted(&body, body.len() + 1, &format!("\n{next}")), "AB"),
+            (counted(&body, body.len() - 1, &format!("\n{next}")), "AB"),
+            (counted(&body, body.len(), &next), "AB"),
+            (crlf.clone(), "AB"),
+            (counted(&body, body.len(), ""), "A"),
+            (counted(&body, body.len(), "\n"), "A"),
+            // Wrong ones.
+            (counted(&body, body.len() - 7, &format!("\n{next}")), "AQQB"),
+            (counted(&body, body.len() + 9, &format!("\n{next}")), "AQQB"),
+            (counted(&body, 0, &format!("\n{next}")), "AQQB"),
+            (counted(&body, 9_999_999, &format!("\n{next}")), "AQQB"),
+            (counted(&body, usize::MAX, &format!("\n{next}")), "AQQB"),
+            (format!("{LINE}\nA: 1\nContent-Length: x\n\n{body}\n{next}"), "AQQB"),
+        ] {
+            assert_eq!(names(&text, piece), expected.chars().collect::<Vec<_>>(), "{piece}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_length_is_believed_as_far_as_the_buffer_reaches() {
+    let next = format!("{LINE}\nB: 2\n\nx\n");
+    for (before, after, expected) in
+        [(0, BUFFER / 2, "AB"), (3 * BUFFER, BUFFER / 2, "AB"), (0, 2 * BUFFER, "AQB")]
+    {
+        let (before, after) = ("x".repeat(before), "y\n".repeat(after / 2));
+        let body = format!("{before}\n\n{LINE}\nQ: 1\n\n{after}");
+        let text = counted(&body, body.len(), &format!("\n{next}"));
+        for piece in [1000, BUFFER] {
+            assert_eq!(names(&text, piece), expected.chars().collect::<Vec<_>>());
+        }
+    }
+}
+
 proptest! {
+    #[test]
+    fn any_length_is_taken(
+        parts in prop::collection::vec(
+            prop_oneof![
+                Just("\n".to_owned()), Just("\r\n".to_owned()), Just(format!("{LINE}\n")), Just("X: y\n".to_owned()),
+                (0..200_usize).prop_map(|length| format!("Content-Length: {length}\n")), "[a-z\n]{0,30}",
+            ],
+            0..24,
+        ),
+        piece in 1..60_usize,
+    ) {
+        let text = parts.concat();
+        prop_assert_eq!(split_in(text.as_bytes(), piece), split_in(text.as_bytes(), BUFFER));
+    }
+
     #[test]
     fn any_pieces_give_what_the_whole_gives(
         parts in prop::collection::vec(

@@ -11,6 +11,9 @@ use crate::time::Timestamp;
 /// Conversations of one generation that are told apart when they are counted: 8 bytes each, twice.
 const MAX_CONVERSATIONS: usize = 131_072;
 
+/// Spellings that are remembered: 8 bytes each.
+const SPELLINGS: usize = 16_384;
+
 /// The lists that had mail, by number.
 #[derive(Default)]
 pub(super) struct Lists {
@@ -66,4 +69,42 @@ impl Distinct {
         }
         self.present.insert(key);
     }
+}
+
+/// Which spellings of addresses are lists: most are named again and again.
+pub(super) struct Spellings(Vec<u64>);
+
+impl Default for Spellings {
+    fn default() -> Self {
+        Self(vec![0; SPELLINGS])
+    }
+}
+
+impl Spellings {
+    /// As remembered, or as `look_up` says.
+    pub(super) fn is_list(&mut self, raw: &[u8], look_up: impl FnOnce(&[u8]) -> bool) -> bool {
+        let spelling = fingerprint(raw);
+        let Some(place) = self.0.get_mut((spelling >> 1) as usize % SPELLINGS) else { return look_up(raw) };
+        // The lowest bit says what it is.
+        if *place | 1 != spelling | 1 {
+            *place = spelling & !1 | u64::from(look_up(raw));
+        }
+        *place & 1 == 1
+    }
+}
+
+/// A quick hash: nobody gains by a collision in past mail, and by chance there is none. Its highest bit is set, as 0
+/// stands for nothing.
+fn fingerprint(text: &[u8]) -> u64 {
+    // Odd, and as irregular as any: of the golden ratio.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |hash: u64, word: u64| {
+        let mixed = u128::from(hash ^ word).wrapping_mul(u128::from(SPREAD));
+        (mixed as u64) ^ (mixed >> 64) as u64
+    };
+    let (words, rest) = text.as_chunks::<8>();
+    let hash =
+        words.iter().fold(text.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)) ^ SPREAD);
+    let last = rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte));
+    mix(hash, last) | 1 << 63
 }

@@ -4,11 +4,13 @@
 //! sorted is the time and where in that file the path is. The second reads the messages in their order.
 
 use std::ffi::OsStr;
-use std::fs::{File, ReadDir};
+use std::fs::{File, OpenOptions, ReadDir};
 use std::io::{BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use super::{Arrived, Skip, Skipped, Source};
 use crate::replay::date;
@@ -205,7 +207,12 @@ fn head_end(text: &[u8]) -> Option<usize> {
 
 /// Reads until the headers are there; of more than are kept, a little more, so that it is seen.
 fn read_head(path: &Path, buffer: &mut Vec<u8>) -> std::io::Result<()> {
-    let file = File::open(path)?;
+    // A file at the walk may be a pipe by now: opening that would wait for its writer for ever.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    }
     buffer.clear();
     while buffer.len() <= MAX_HEAD {
         let searched = buffer.len().saturating_sub(3);

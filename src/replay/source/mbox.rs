@@ -25,6 +25,8 @@ pub struct MboxSource<R> {
     arrival: Arrival,
     splitter: Splitter,
     finished: bool,
+    /// Why nothing more can be read; told when all that was read is out.
+    failed: Option<std::io::Error>,
     found: bool,
     remarked: bool,
     queue: BinaryHeap<Reverse<(Timestamp, u64, usize)>>,
@@ -43,6 +45,7 @@ impl<R: Read> MboxSource<R> {
             arrival: arrival.unwrap_or(Arrival::FromLine),
             splitter: Splitter::new(),
             finished: false,
+            failed: None,
             found: false,
             remarked: false,
             queue: BinaryHeap::with_capacity(REORDER),
@@ -55,7 +58,7 @@ impl<R: Read> MboxSource<R> {
     }
 
     /// Fills the reorder buffer.
-    fn fill(&mut self) -> std::io::Result<()> {
+    fn fill(&mut self) {
         while self.queue.len() < REORDER && self.bytes < REORDER_BYTES {
             if let Some(message) = self.splitter.next() {
                 self.found = true;
@@ -76,17 +79,20 @@ impl<R: Read> MboxSource<R> {
                 self.number += 1;
             } else if self.finished {
                 self.remark();
-                return Ok(());
+                return;
             } else {
                 let read = match self.reader.read(self.splitter.room()) {
+                    Ok(read) => read,
                     Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                    read => read?,
+                    Err(error) => {
+                        self.failed = Some(error);
+                        0
+                    }
                 };
                 self.splitter.filled(read);
                 self.finished = read == 0;
             }
         }
-        Ok(())
     }
 
     /// What can only be told at the end, once.
@@ -94,7 +100,7 @@ impl<R: Read> MboxSource<R> {
         if std::mem::replace(&mut self.remarked, true) {
             return;
         }
-        if !self.found {
+        if !self.found && self.failed.is_none() {
             self.skipped.count(Skip::NoMbox);
         } else if self.splitter.stray() > 0 {
             self.skipped.count(Skip::Stray);
@@ -104,8 +110,10 @@ impl<R: Read> MboxSource<R> {
 
 impl<R: Read> Source for MboxSource<R> {
     fn next(&mut self, message: &mut Arrived) -> std::io::Result<bool> {
-        self.fill()?;
-        let Some(Reverse((_, _, place))) = self.queue.pop() else { return Ok(false) };
+        self.fill();
+        let Some(Reverse((_, _, place))) = self.queue.pop() else {
+            return self.failed.take().map_or(Ok(false), Err);
+        };
         let Some(first) = self.places.get_mut(place) else { return Ok(false) };
         self.bytes -= first.head.len();
         std::mem::swap(first, message);

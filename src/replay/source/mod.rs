@@ -70,6 +70,8 @@ pub enum Skip {
     Stray,
     /// A file or folder that could not be read.
     Unreadable,
+    /// A source that broke off.
+    Broken,
     /// A symbolic link, a socket, a device.
     NoFile,
     /// Folders in folders in folders.
@@ -86,6 +88,7 @@ impl Skip {
             Self::NoMbox => "not an mbox: no `From ` line",
             Self::Stray => "text before the first message of an mbox",
             Self::Unreadable => "could not be read",
+            Self::Broken => "the rest of an mbox or folder could not be read",
             Self::NoFile => "not a regular file",
             Self::TooDeep => "folders nested too deeply",
         }
@@ -121,30 +124,29 @@ fn envelope_sender(sender: &[u8]) -> &[u8] {
     if sender.eq_ignore_ascii_case(b"MAILER-DAEMON") { b"" } else { sender }
 }
 
-/// Several sources as one, by time.
+/// Several sources as one, by time. One that breaks off ends there, and the others go on.
 pub struct Merged {
     sources: Vec<(Box<dyn Source>, Option<Arrived>)>,
+    /// Why sources broke off: at most one reason for each.
+    broken: Vec<std::io::Error>,
 }
 
 impl Merged {
     /// Reads the first message of each.
     ///
     /// # Errors
-    /// See [`Source::next`].
+    /// See [`Source::next`]: what cannot be read from the beginning was named wrongly.
     pub fn new(sources: Vec<Box<dyn Source>>) -> std::io::Result<Self> {
         let sources = sources.into_iter().map(|mut source| {
             let mut first = Arrived::default();
             let pending = source.next(&mut first)?.then_some(first);
             Ok((source, pending))
         });
-        Ok(Self { sources: sources.collect::<std::io::Result<_>>()? })
+        Ok(Self { sources: sources.collect::<std::io::Result<_>>()?, broken: Vec::new() })
     }
 
     /// Puts the earliest message into `message`; false after the last one.
-    ///
-    /// # Errors
-    /// See [`Source::next`].
-    pub fn next(&mut self, message: &mut Arrived) -> std::io::Result<bool> {
+    pub fn next(&mut self, message: &mut Arrived) -> bool {
         let earliest = self
             .sources
             .iter()
@@ -152,14 +154,24 @@ impl Merged {
             .filter_map(|(index, (_, pending))| Some((pending.as_ref()?.at, index)))
             .min();
         let Some((source, pending)) = earliest.and_then(|(_, index)| self.sources.get_mut(index)) else {
-            return Ok(false);
+            return false;
         };
-        let Some(first) = pending else { return Ok(false) };
+        let Some(first) = pending else { return false };
         std::mem::swap(first, message);
-        if !source.next(first)? {
-            *pending = None;
+        match source.next(first) {
+            Ok(true) => {}
+            Ok(false) => *pending = None,
+            Err(error) => {
+                *pending = None;
+                self.broken.push(error);
+            }
         }
-        Ok(true)
+        true
+    }
+
+    /// Why sources could not be read to their ends.
+    pub fn broken(&self) -> &[std::io::Error] {
+        &self.broken
     }
 
     /// What none of them played.
@@ -168,6 +180,7 @@ impl Merged {
         for (source, _) in &self.sources {
             all.add(source.skipped());
         }
+        self.broken.iter().for_each(|_| all.count(Skip::Broken));
         all
     }
 }

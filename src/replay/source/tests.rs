@@ -144,8 +144,57 @@ fn several_sources_are_one_by_time() {
         Box::new(MboxSource::new(std::io::Cursor::new(other), None)),
     ])
     .unwrap();
-    let found = subjects(|message| merged.next(message).unwrap());
+    let found = subjects(|message| merged.next(message));
     assert_eq!(found.len(), posts + 5);
     assert_eq!(found[posts..], ["a", "b", "c", "d", "e"], "2016 comes before 2019");
     assert_eq!(merged.skipped().by_reason(), [("not an mbox: no `From ` line".to_owned(), 1)].into());
+}
+
+/// A disk that fails after these bytes.
+struct Failing<'a>(&'a [u8]);
+
+impl std::io::Read for Failing<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        match self.0.read(into)? {
+            0 => Err(std::io::Error::other("a bad block")),
+            read => Ok(read),
+        }
+    }
+}
+
+#[test]
+fn a_source_that_breaks_off_does_not_end_the_others() {
+    let many: String = (0..3000).map(|_| message(1, "broken")).collect();
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "1", &dated(59, "last"));
+    let mut merged = Merged::new(vec![
+        Box::new(MboxSource::new(Failing(Box::leak(many.into_boxed_str()).as_bytes()), None)),
+        Box::new(FolderSource::open(folder.path(), Layout::Files, None).unwrap()),
+    ])
+    .unwrap();
+    let found = subjects(|message| merged.next(message));
+    assert_eq!(found.len(), 3001, "what was read before is played");
+    assert_eq!(found.last().map(String::as_str), Some("last"));
+    assert_eq!(merged.broken().len(), 1);
+    assert_eq!(merged.skipped().of(Skip::Broken), 1);
+    // From its beginning, it is not what was meant.
+    assert!(Merged::new(vec![Box::new(MboxSource::new(Failing(b""), None))]).is_err());
+}
+
+#[test]
+fn a_file_that_has_become_something_else_is_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["1", "2", "3", "4"] {
+        write(folder.path(), name, &dated(1, name));
+    }
+    let mut source = FolderSource::open(folder.path(), Layout::Files, None).unwrap();
+    for name in ["1", "2", "3"] {
+        std::fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    let pipe = folder.path().join("2");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    std::os::unix::fs::symlink("4", folder.path().join("3")).unwrap();
+    assert_eq!(all(&mut source), ["4"]);
+    assert_eq!(source.skipped().of(Skip::Unreadable), 3);
 }

@@ -34,7 +34,7 @@ pub struct Writes {
 /// A post that was judged elsewhere.
 #[derive(Clone, Copy)]
 pub struct Past<'a> {
-    /// The list's state, or none for a message to many recipients.
+    /// What is remembered of the list, or of the storm of a conversation without list; none where that is nothing.
     pub list: Option<&'a ListState>,
     /// Who wrote it.
     pub author: Author,

@@ -7,7 +7,7 @@ import { $, el, say, show } from "./dom.js";
 import * as held from "./held.js";
 import * as now from "./now.js";
 import * as site from "./site.js";
-import { exact, time } from "./words.js";
+import { exact, named, time } from "./words.js";
 
 /** All is read anew this often, whatever the stream says. */
 const EVERY = 10_000;
@@ -106,7 +106,7 @@ function tellStorm(storm, list, since) {
   // Of the last hundred, which is all that can be told of twice.
   if (told.size >= 100) told.clear();
   told.add(storm);
-  tell(`Storm on ${list ?? "mail to many recipients"} since ${time(since)}.`);
+  tell(`Storm on ${named(list)} since ${time(since)}.`);
 }
 
 function trouble(error) {
@@ -120,7 +120,7 @@ function heard(name, data) {
     if (!told.has(data.storm)) tellStorm(data.storm, data.list, data.at);
     refreshSoon();
   } else if (name === "storm_ended") {
-    tell(`The storm on ${data.list} is over since ${time(data.at)}.`);
+    tell(`The storm on ${named(data.list)} is over since ${time(data.at)}.`);
     refreshSoon();
   } else if (name === "possible_list") {
     tell(`Many people suddenly write to ${data.address}: is that a list?`);

@@ -3,7 +3,7 @@
 import { get, post } from "./api.js";
 import { confirm, progress } from "./dialogs.js";
 import { $, button, el, say, show, table, tag } from "./dom.js";
-import { REASONS, bytes, copies, messages, number, short, time } from "./words.js";
+import { REASONS, bytes, copies, messages, named, number, short, time } from "./words.js";
 
 /** Messages on a page. */
 const PAGE = 50;
@@ -49,7 +49,7 @@ export function draw(status) {
       { name: "Select", head: el("input", { type: "checkbox", "aria-label": "Select all of this page", "data-act": "page", checked: every }),
         cell: (row) => el("input", { type: "checkbox", "aria-label": `Select ${row.queue_id} by ${row.author ?? "nobody"}`, "data-id": row.queue_id, checked: selected.has(row.queue_id) }) },
       { name: "Since", cell: (row) => time(row.since) },
-      { name: "List", cell: (row) => row.list ?? "many recipients" },
+      { name: "List", cell: (row) => named(row.list) },
       { name: "Author", cell: (row) => row.author ?? "nobody" },
       { name: "Reason", cell: (row) => [tag(row.reason, REASONS[row.reason] ?? row.reason), row.held ? null : " only observed: delivered"] },
       { name: "Copies", number: true, cell: (row) => short(row.copies) },

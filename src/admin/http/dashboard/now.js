@@ -3,7 +3,7 @@
 import { post } from "./api.js";
 import { confirm, form } from "./dialogs.js";
 import { $, button, el, say, show, table, tag } from "./dom.js";
-import { TRIGGERS, copies, course, headline, messages, number, plural, short, span, time, warnings, zone } from "./words.js";
+import { TRIGGERS, copies, course, headline, messages, named, number, plural, short, span, time, warnings, zone } from "./words.js";
 
 /** Beyond so many the rest is told as a number until it is asked for. */
 const FIRST = 20;
@@ -46,17 +46,17 @@ function drawStorms(storms) {
     const why = record ? ` Declared for ${TRIGGERS[record.trigger] ?? record.trigger}.` : "";
     const until = list.closed_until ? ` Closed by an operator until ${time(list.closed_until)}.` : "";
     const last = storm ? ` Last attempt ${time(list.last_attempt)}.` : "";
-    return el("li", { class: `card ${list.phase}`, "data-key": list.list },
-      el("h3", null, tag(list.phase, storm ? "Storm" : "Cooling"), " ", list.list),
-      el("p", null, storm ? `Since ${time(list.time)}; the list reaches ${short(list.members)} mailboxes. `
+    return el("li", { class: `card ${list.phase}`, "data-key": list.list ?? list.storm },
+      el("h3", null, tag(list.phase, storm ? "Storm" : "Cooling"), " ", named(list.list)),
+      el("p", null, storm ? `Since ${time(list.time)}; ${list.list ? "the list" : "a message"} reaches ${short(list.members)} mailboxes. `
         : `On guard until ${time(list.time)}: a small spark makes a storm again. `, course(list), why, until, last),
       el("div", { class: "acts" },
         list.storm ? button("filter-storm", `Held mail of this storm`, { "data-storm": list.storm }) : null,
-        button("end", storm ? "End this storm" : "End the cooling", { "data-which": list.storm ?? list.list, "data-list": list.list })));
+        button("end", storm ? "End this storm" : "End the cooling", { "data-which": list.storm ?? list.list, "data-list": named(list.list) })));
   });
   const more = storms.open.length - shown.length;
   show($("storms"), cards.length > 0 ? [
-    el("h2", { "data-key": "h" }, storms.open.length === 1 ? "Not calm" : `Not calm: ${number(storms.open.length)} lists`),
+    el("h2", { "data-key": "h" }, storms.open.length === 1 ? "Not calm" : `Not calm: ${number(storms.open.length)}`),
     el("ul", { class: "cards", "data-key": "c" }, cards),
     more > 0 ? button("all-storms", `Show ${number(more)} more`, { "data-key": "m" }) : null,
   ] : [], past(storms));
@@ -68,7 +68,7 @@ function past(storms) {
   return el("details", { "data-key": "past" },
     el("summary", null, `${plural(over.length, "storm is", "storms are")} over`),
     table("Past storms", [
-      { name: "List", cell: (row) => row.list ?? "many recipients" },
+      { name: "List", cell: (row) => named(row.list) },
       { name: "Began", cell: (row) => time(row.started) },
       { name: "Ended", cell: (row) => time(row.ended) },
       { name: "Stopped", number: true, cell: (row) => `${number(row.held)} (${copies(row.copies_held)})` },
@@ -104,7 +104,7 @@ function drawSuspicions(storms) {
   show($("suspicions"), el("h2", { "data-key": "h" }, "Suspicions"),
     el("p", { "data-key": "p" }, `${messages(waiting.length)} came too fast for calm and ${waiting.length === 1 ? "waits" : "wait"}; nothing is lost.`),
     table("Suspicions", [
-      { name: "List", cell: (row) => row.list ?? "many recipients" },
+      { name: "List", cell: (row) => named(row.list) },
       { name: "Author", cell: (row) => row.author ?? "nobody" },
       { name: "Copies", number: true, cell: (row) => short(row.copies) },
       { name: "Came", cell: (row) => time(row.since) },
@@ -120,12 +120,12 @@ export function showAll() {
 /** Ends a storm after a question. True: something was done. */
 export async function end(which, list, tell) {
   const yes = await confirm(`End the storm on ${list}?`, [
-    "The list and its conversations are open at once, and what was counted so far counts no more.",
+    "Its mail passes again at once, and what was counted so far counts no more.",
     "Held mail stays on hold: release it or return it below.",
   ], "End it");
   if (!yes) return false;
   const done = await post("storms/end", { which });
-  tell([`${done.list} is open.`, ...done.notes].join(" "));
+  tell([`${done.list ?? "The conversation"} is open.`, ...done.notes].join(" "));
   return true;
 }
 

@@ -80,13 +80,16 @@ export const TRIGGERS = {
   by_hand: "closed by an operator",
 };
 
+/** A storm's list; without one it is mail to many recipients. */
+export const named = (list) => list ?? "many recipients";
+
 /** The first sentence of the page. */
 export function headline(status, storms) {
   const open = storms.open.filter((list) => list.phase === "storm");
   const held = status.quarantine.held;
   const kept = held === 0 ? "Nothing is held." : `${messages(held)} ${held === 1 ? "is" : "are"} held.`;
-  if (open.length === 1) return `Storm on ${open[0].list} since ${time(open[0].time)}. ${kept}`;
-  if (open.length > 1) return `${open.length} storms: ${open.slice(0, 2).map((list) => list.list).join(", ")}` +
+  if (open.length === 1) return `Storm on ${named(open[0].list)} since ${time(open[0].time)}. ${kept}`;
+  if (open.length > 1) return `${open.length} storms: ${open.slice(0, 2).map((list) => named(list.list)).join(", ")}` +
     `${open.length > 2 ? ` and ${open.length - 2} more` : ""}. ${kept}`;
   return `Calm. ${kept}`;
 }
@@ -95,7 +98,7 @@ export function headline(status, storms) {
 export function course(storm) {
   const would = storm.mode === "observe";
   const stopped = would
-    ? `${messages(storm.held)} (${copies(storm.copies_held)}) would have been stopped; this list is only observed`
+    ? `${messages(storm.held)} (${copies(storm.copies_held)}) would have been stopped; it is only observed`
     : `${messages(storm.held)} stopped: ${copies(storm.copies_held)} that nobody got`;
   const passed = `${messages(storm.delivered)} passed since (${copies(storm.copies_delivered)})`;
   return `${stopped}; ${passed}.`;
@@ -126,6 +129,6 @@ export function warnings(status, storms) {
   if (status.reload && status.reload !== "ok") odd("The last reload changed nothing: the configuration has an error.");
   if (status.counts.failed_open > 0) bad(`${messages(status.counts.failed_open)} passed unjudged, because becalm itself failed.`);
   const observed = storms.open.filter((list) => list.phase === "storm" && list.mode === "observe");
-  if (observed.length > 0 && !status.observing) odd(`${observed[0].list} is only observed: its storm is not held back.`);
+  if (observed.length > 0 && !status.observing) odd(`Mail to ${named(observed[0].list)} is only observed: its storm is not held back.`);
   return found;
 }

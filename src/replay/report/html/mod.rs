@@ -307,7 +307,13 @@ fn figure_of_copies(page: &mut String, lines: &[Line<'_>], drawings: &mut usize)
         let comma = if place == 0 { "" } else { "; " };
         let _ = write!(description, "{comma}{} {}", line.name, words::large(sum));
     }
-    page.push_str("<figure><figcaption>Copies in mailboxes, added up</figcaption>");
+    page.push_str(
+        "<figure><figcaption>Copies in mailboxes, added up</figcaption><ul class=\"legend narrow\">",
+    );
+    for line in lines {
+        let _ = write!(page, "<li><i class=\"{}\"></i>{}</li>", line.dot, Text(&line.name));
+    }
+    page.push_str("</ul>");
     let svg = chart::copies(lines, *drawings, &description);
     scrolling(page, &svg, "Copies over time");
     page.push_str("</figure>");
