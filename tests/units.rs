@@ -79,7 +79,6 @@ fn the_two_ways_to_run_the_daemon_differ_in_little() {
         [
             "Description=becalm, a milter that stops reply-all storms (%i)",
             "ExecStart=/usr/local/sbin/becalm run --takeover",
-            "RuntimeDirectoryPreserve=yes",
         ]
     );
     assert_eq!(one.len(), turns.len());
@@ -113,6 +112,19 @@ fn an_installation_is_whole_and_can_be_repeated() {
         ["usr/local/sbin/becalm", "usr/local/share/man/man1/becalm-run.1", "etc/bash_completion.d/becalm"]
     {
         assert!(root.join(file).metadata().unwrap().len() > 0, "{file}");
+    }
+
+    // Where a distribution keeps its own.
+    let package = tempfile::tempdir().unwrap();
+    run(Command::new(folder().join("../install"))
+        .env("BECALM", env!("CARGO_BIN_EXE_becalm"))
+        .env("DESTDIR", package.path())
+        .env("PREFIX", "/usr"));
+    assert!(!package.path().join("etc").exists() && !package.path().join("usr/local").exists());
+    for unit in UNITS {
+        let text = std::fs::read_to_string(package.path().join("usr/lib/systemd/system").join(unit)).unwrap();
+        assert!(!text.contains("/usr/local"), "{unit}");
+        assert_eq!(text.contains("ExecStart=/usr/sbin/becalm "), unit.ends_with(".service"), "{unit}");
     }
 
     let mut at_root = std::ffi::OsString::from("--root=");

@@ -60,7 +60,7 @@ pub fn make_key(path: &Path, key: &Key) -> io::Result<bool> {
     let linked = std::fs::hard_link(&draft, path);
     std::fs::remove_file(&draft)?;
     match linked {
-        Ok(()) => Ok(true),
+        Ok(()) => sync_folder(path).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
@@ -80,11 +80,16 @@ pub fn change_ring<E: From<io::Error>>(
     let new = change(&read_ring(path)?)?;
     let ring = ring_path(path);
     let draft = draft(&ring, new.text().as_bytes())?;
-    std::fs::rename(&draft, &ring)?;
-    if let Some(folder) = ring.parent() {
-        File::open(folder)?.sync_all()?;
-    }
+    std::fs::rename(&draft, &ring).inspect_err(|_| {
+        let _ = std::fs::remove_file(&draft);
+    })?;
+    sync_folder(&ring)?;
     Ok(new)
+}
+
+/// A new name is on the disk.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -120,4 +125,66 @@ fn draft(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
 
 fn named(path: &Path, error: impl std::fmt::Display) -> io::Error {
     io::Error::other(format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn rotated(ring: &Keyring) -> io::Result<Keyring> {
+        let at = Timestamp::from_millis;
+        ring.rotate([9; 32], at(1000), at(2000)).map_err(io::Error::other)
+    }
+
+    #[test]
+    fn a_rotation_is_whole_or_has_not_been() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join(KEY_FILE);
+        assert!(change_ring(&key, rotated).is_err(), "there is no key yet");
+        assert!(make_key(&key, &[1; 32]).unwrap());
+        assert!(!make_key(&key, &[2; 32]).unwrap(), "one is there");
+        let refused: io::Result<_> = change_ring(&key, |_| Err(io::Error::other("no")));
+        assert!(refused.is_err());
+        assert_eq!(names(folder.path()), ["key"]);
+        let ring = change_ring(&key, rotated).unwrap();
+        assert_eq!(names(folder.path()), ["key", "key.ring"]);
+        assert_eq!((read_ring(&key).unwrap(), read_key(&key).unwrap()), (ring, [1; 32]));
+        let about = std::fs::metadata(ring_path(&key)).unwrap();
+        assert_eq!(about.mode() & 0o7777, 0o600);
+        // A folder stands where the ring should.
+        std::fs::remove_file(ring_path(&key)).unwrap();
+        std::fs::create_dir(ring_path(&key)).unwrap();
+        assert!(change_ring(&key, rotated).is_err());
+        assert_eq!(names(folder.path()), ["key", "key.ring"], "no draft is left");
+    }
+
+    /// Whoever may write to the folder must not lead root elsewhere, or keep it waiting.
+    #[test]
+    fn nothing_is_followed_and_nothing_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join(KEY_FILE);
+        make_key(&key, &[1; 32]).unwrap();
+        let ring = ring_path(&key);
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, "ab".repeat(32)).unwrap();
+        std::os::unix::fs::symlink(&secret, &ring).unwrap();
+        assert!(read_ring(&key).is_err(), "a link");
+        std::fs::remove_file(&ring).unwrap();
+        let fifo = std::process::Command::new("mkfifo").arg(&ring).status().unwrap();
+        assert!(fifo.success());
+        assert!(read_ring(&key).is_err(), "nobody writes to it");
+        std::fs::remove_file(&ring).unwrap();
+        std::fs::write(&ring, "ab".repeat(MAX_RING)).unwrap();
+        assert!(read_ring(&key).unwrap_err().to_string().contains("too long"));
+    }
 }

@@ -427,7 +427,11 @@ impl Site {
         let now: Timestamp = self.clock.now();
         if self.refusals.admits(now) {
             let more = self.refusals.take_suppressed();
-            warn!(?reason, message, more, "refused");
+            match reason {
+                // It was delivered or deleted meanwhile.
+                Reason::NotFound => info!(message, more, "refused"),
+                _ => warn!(?reason, message, more, "refused"),
+            }
         }
         Reply::Refused(refusal(reason, message))
     }
