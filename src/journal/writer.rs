@@ -53,7 +53,7 @@ pub struct Setup {
     pub node: String,
     /// This run's random number.
     pub boot: u64,
-    /// See [`Header::key`].
+    /// See [`Header::key`](super::frame::Header::key).
     pub key: u64,
     /// See [`JournalSettings`](super::settings::JournalSettings).
     pub retention: Duration,
