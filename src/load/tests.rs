@@ -241,6 +241,10 @@ fn taking_two(folder: &std::path::Path) -> Address {
                 }
             }
         }
+        // Whoever is in the queue waits on, and is not hung up on.
+        loop {
+            std::thread::park();
+        }
     });
     Address::Unix(socket)
 }

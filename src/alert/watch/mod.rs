@@ -455,10 +455,10 @@ impl Watch {
     }
 }
 
-#[cfg(test)]
-mod tests;
-
 /// A storm's list, for people.
 fn named(list: &Option<String>) -> &str {
     list.as_deref().unwrap_or("many recipients")
 }
+
+#[cfg(test)]
+mod tests;
