@@ -158,7 +158,9 @@ fn the_filter_that_does_nothing_ends_with_a_benchmark_that_is_killed_or_interrup
 /// The signal goes to the group, as a terminal's Ctrl-C does.
 fn ends_with_its_benchmark(becalm: &Becalm, signal: Signal) {
     let folder = open_folder();
-    let mut bench = Command::new(env!("CARGO_BIN_EXE_becalm"))
+    // Whoever runs the tests in the background has SIGINT ignored, and so have their children.
+    let mut bench = Command::new("env")
+        .args(["--default-signal=INT", env!("CARGO_BIN_EXE_becalm")])
         .args(["bench", "--socket", &becalm.milter(), "--against", "noop", "--duration", "100s"])
         .env("TMPDIR", folder.path())
         .process_group(0)
