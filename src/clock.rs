@@ -51,10 +51,21 @@ impl Clock {
 
     /// The present time of this clock.
     pub fn now(&self) -> Timestamp {
+        self.at(Instant::now)
+    }
+
+    /// The present time, and a stopwatch that was started at it: one look at the system's clock for both.
+    pub fn start(&self) -> (Timestamp, Stopwatch) {
+        let instant = Instant::now();
+        (self.at(|| instant), Stopwatch(instant))
+    }
+
+    fn at(&self, instant: impl FnOnce() -> Instant) -> Timestamp {
+        let since = |started| instant().saturating_duration_since(started);
         match &self.0 {
-            Source::Monotonic { started, at } => at.after(started.elapsed()),
+            Source::Monotonic { started, at } => at.after(since(*started)),
             Source::Scaled { started, at, factor, skipped } => at
-                .after(started.elapsed().saturating_mul(*factor))
+                .after(since(*started).saturating_mul(*factor))
                 .after(Duration::from_millis(skipped.load(Ordering::Relaxed))),
             // Relaxed: the clock orders nothing but itself.
             Source::Manual(millis) => Timestamp::from_millis(millis.load(Ordering::Relaxed)),

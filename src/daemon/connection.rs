@@ -14,7 +14,6 @@ use tracing::{debug, info, warn};
 
 use super::shared::Shared;
 use super::watchdog::Bark;
-use crate::clock::Stopwatch;
 use crate::engine::{Action, Copies, Decision, Reason, Transaction};
 use crate::milter::{
     AtData, Changes, Client, ClientAddress, Filter, FinalReply, MAX_REPLIES, Macros, ProtocolError, Session,
@@ -112,7 +111,8 @@ where
         if read == 0 {
             return Ok(());
         }
-        let arrived = Stopwatch::start();
+        let (now, arrived) = shared.clock.start();
+        handler.arrived = now;
         let before = input.len();
         loop {
             let fed = session.feed(&input, handler, &mut output);
@@ -162,6 +162,8 @@ fn barked(bark: Bark, patience: Duration) -> Result<(), SessionError> {
 struct Handler {
     shared: Arc<Shared>,
     tx: Transaction,
+    /// When what is being read came in.
+    arrived: Timestamp,
     /// When the present message began.
     began: Timestamp,
     /// The present message is counted.
@@ -183,6 +185,7 @@ impl Handler {
         Self {
             shared,
             tx,
+            arrived: Timestamp::default(),
             began: Timestamp::default(),
             counted: false,
             unfinished: false,
@@ -323,7 +326,7 @@ impl Filter for Handler {
     }
 
     fn mail(&mut self, sender: &[u8], macros: &Macros) {
-        self.began = self.shared.clock.now();
+        self.began = self.arrived;
         self.counted = false;
         let user = macros.auth_user();
         self.probing = self.shared.probes.take(sender, self.began).map(|probe| {

@@ -201,11 +201,8 @@ impl<'a> MacroList<'a> {
     pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let mut rest = self.pairs;
         std::iter::from_fn(move || {
-            // Most lists are empty, those of the recipients.
-            if rest.is_empty() {
-                return None;
-            }
-            let (name, value) = rest.split_at_checked(memchr(0, rest)?)?;
+            // Byte by byte: names are short.
+            let (name, value) = rest.split_at_checked(rest.iter().position(|byte| *byte == 0)?)?;
             let value = value.get(1..)?;
             // A last value that lost its NUL cannot be told from one that was cut: it is not used.
             let end = memchr(0, value)?;

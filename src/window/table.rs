@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use super::cells::{CELLS, Cells, Costs, Ring};
-use super::sets::{Found, Set, Sets, WAYS};
+use super::sets::{Found, Set, Sets};
 use super::word::View;
 use super::{AuthorTag, Entry, Glance, KeyTag, Tally, mix};
 use crate::sync::{AtomicU64, Ordering};
@@ -106,7 +106,7 @@ impl<const K: usize> Table<K> {
             }
             None => self.claim(set, key, now)?,
         };
-        Some(index * WAYS + way)
+        Some(self.place_of(index, way))
     }
 
     /// Finds the slot of `key`; does not count as use.
@@ -115,7 +115,7 @@ impl<const K: usize> Table<K> {
         let key = Key::new(key);
         let (index, set) = self.sets.set(key.0);
         let (way, _) = set.own(|word| key.owns(word))?;
-        Some(Slot { table: self, key, place: index * WAYS + way })
+        Some(Slot { table: self, key, place: self.place_of(index, way) })
     }
 
     /// Counts an attempt as [`Slot::record`] does, in the slot of `key`: what every recipient of every message goes
@@ -154,6 +154,13 @@ impl<const K: usize> Table<K> {
                 }
             }
         }
+    }
+
+    /// Where the slot of a way of a set lies. First the first ways of all sets, then the second ones, and so on: keys
+    /// that take a part of the table only fill its beginning, and touch so many pages less.
+    #[inline]
+    fn place_of(&self, set: usize, way: usize) -> usize {
+        way * self.sets.count() + set
     }
 
     #[inline]
@@ -264,7 +271,7 @@ impl<const K: usize> Slot<'_, K> {
     pub fn close_until(&self, until: Timestamp) -> bool {
         self.marks().close_until(self.key, until, || self.is_owned());
         let (_, set) = self.table.sets.set(self.key.0);
-        let way = self.place % WAYS;
+        let way = self.way();
         // Rounded up, and one more for the granule's tolerance in `claim`.
         let pin = (granule(until) + 2).min(GRANULES);
         loop {
@@ -278,9 +285,13 @@ impl<const K: usize> Slot<'_, K> {
         }
     }
 
+    fn way(&self) -> usize {
+        self.place / self.table.sets.count()
+    }
+
     fn is_owned(&self) -> bool {
         let (_, set) = self.table.sets.set(self.key.0);
-        self.key.owns(set.load(self.place % WAYS))
+        self.key.owns(set.load(self.way()))
     }
 
     #[inline]

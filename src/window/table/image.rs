@@ -1,6 +1,6 @@
 //! The slots of a table as data, to be kept and put back.
 
-use super::{Key, Rings, Table, WAYS, granule, used};
+use super::{Key, Rings, Table, granule, used};
 use crate::sync::Ordering;
 use crate::time::Timestamp;
 use crate::window::{Entries, KeyTag};
@@ -38,7 +38,7 @@ impl<const K: usize> Table<K> {
         let words = self.sets.words();
         let words = words.filter(move |(_, _, word)| used(*word) + KEPT_GRANULES > granule(now));
         words.map(move |(set, way, word)| {
-            let place = set * WAYS + way;
+            let place = self.place_of(set, way);
             let tag = KeyTag::from_bits(Key::bits_of(word));
             let entries = match &self.rings {
                 Rings::Plain(cells) => cells[place].entries(tag, now, None),
@@ -72,7 +72,7 @@ impl<const K: usize> Table<K> {
             let Some(way) = set.put_back(slot.word, like, |a, b| used(a) < used(b), u64::max) else {
                 continue;
             };
-            let place = number * WAYS + way;
+            let place = self.place_of(number, way);
             match &self.rings {
                 Rings::Plain(cells) => cells[place].put_back(tag, &slot.entries, now, None),
                 Rings::WithCosts(rings) => rings[place].put_back(tag, &slot.entries, now),
