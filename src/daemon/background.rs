@@ -38,7 +38,7 @@ impl Background {
     /// Ends every session, and the threads.
     pub fn stop(self) {
         self.workers.stop_accepting();
-        self.daemon.shared.stop_sessions();
+        self.daemon.shared.watchdogs.stop();
         self.workers.join();
         self.daemon.shared.memory.close();
     }

@@ -6,16 +6,14 @@ mod passing;
 mod probing;
 
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::shared::Shared;
-use super::watchdog::Watchdog;
+use super::watchdog::Bark;
 use crate::clock::Stopwatch;
 use crate::engine::{Action, Copies, Decision, Reason, Transaction};
 use crate::milter::{
@@ -88,20 +86,19 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let patience = shared.patience();
-    let mut stopping = shared.stopping();
-    let mut stopped = pin!(stopping.wait());
-    let mut watchdog = Watchdog::new(patience.message);
+    let mut watchdog = shared.watchdogs.watchdog();
     let mut input = Vec::with_capacity(READ_BYTES);
     let mut output = Vec::with_capacity(1024);
     // When the rest of a packet that has begun is due, however many pieces it comes in.
     let mut rest_due = None;
-    while !session.closed() && !shared.is_stopped() {
+    while !session.closed() && !shared.watchdogs.is_stopped() {
         let in_message = session.state().in_message();
         let silence = match rest_due {
             Some(_) => patience.packet,
             None if in_message => patience.message,
             None => patience.idle,
         };
+        watchdog.set(rest_due.unwrap_or_else(|| watchdog.due_in(silence)));
         // Room for a good part of a packet; the session takes whole packets away, so that no more than the
         // longest of them ever waits here.
         if input.capacity() - input.len() < 1024 {
@@ -110,8 +107,7 @@ where
         let read = tokio::select! {
             biased;
             read = stream.read_buf(&mut input) => read?,
-            () = watchdog.within(silence, rest_due) => return Err(SessionError::Timeout(silence)),
-            () = &mut stopped => return Ok(()),
+            bark = watchdog.bark() => return barked(bark, silence),
         };
         if read == 0 {
             return Ok(());
@@ -122,12 +118,11 @@ where
             let fed = session.feed(&input, handler, &mut output);
             if !output.is_empty() {
                 // Before an error is looked at: what was answered is still good.
+                watchdog.set(watchdog.due_in(patience.packet));
                 tokio::select! {
                     biased;
                     written = stream.write_all(&output) => written?,
-                    () = watchdog.within(patience.packet, None) => {
-                        return Err(SessionError::Timeout(patience.packet));
-                    }
+                    bark = watchdog.bark() => return barked(bark, patience.packet),
                 }
             }
             // One reading of the clock for all that came at once.
@@ -147,13 +142,20 @@ where
         rest_due = match rest_due {
             _ if input.is_empty() => None,
             Some(due) if same_packet => Some(due),
-            _ => Some(Instant::now() + patience.packet),
+            _ => Some(watchdog.due_in(patience.packet)),
         };
         if input.is_empty() && input.capacity() > KEEP_BYTES {
             input.shrink_to(READ_BYTES);
         }
     }
     Ok(())
+}
+
+fn barked(bark: Bark, patience: Duration) -> Result<(), SessionError> {
+    match bark {
+        Bark::Late => Err(SessionError::Timeout(patience)),
+        Bark::Stop => Ok(()),
+    }
 }
 
 /// The engine's view of one session.

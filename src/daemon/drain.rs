@@ -104,7 +104,7 @@ impl Daemon {
     /// Ends what is left.
     pub(super) async fn end(self: &Arc<Self>, workers: Vec<Workers>, after: Option<Link>) {
         self.kin.settle();
-        self.shared.stop_sessions();
+        self.shared.watchdogs.stop();
         let joined = spawn_blocking(move || workers.into_iter().for_each(Workers::join)).await;
         if let Err(panic) = joined {
             error!(%panic, "waiting for the workers failed");

@@ -208,7 +208,7 @@ where
                 warn!(%error, listener = name, "cannot take a connection");
             }
             // Out of descriptors, most likely: sessions that end give some back. Others are still served.
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            shared.watchdogs.watchdog().sleep(Duration::from_millis(100)).await;
             return;
         }
     };

@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use super::supervisor::notify;
+use super::watchdog::{Bark, Watchdog};
 use super::workers::Workers;
 
 /// How often a thread shows that it runs its tasks.
@@ -21,12 +22,9 @@ const ENDED: u64 = u64::MAX;
 pub struct Pulse(Arc<AtomicU64>);
 
 impl Pulse {
-    /// Beats until it is dropped.
-    pub async fn beat(self) {
-        let mut tick = interval(BEAT);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
+    /// Beats until it is dropped, or until all sessions are to end: then the thread does, too.
+    pub async fn beat(self, mut watchdog: Watchdog) {
+        while watchdog.sleep(BEAT).await == Bark::Late {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, broadcast};
 use tracing::{info, warn};
 
 use super::alerts::HeldLetters;
@@ -14,6 +14,7 @@ use super::memory::Memory;
 use super::own_mail::OwnMail;
 use super::probe::Probes;
 use super::storms::StormBook;
+use super::watchdog::Watchdogs;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::journal::event::Event;
@@ -65,6 +66,8 @@ pub struct Shared {
     pub verdict_lines: Gate,
     /// Limits the lines about peers that misbehave.
     pub peer_lines: Gate,
+    /// Ends sessions: those that are silent, or all.
+    pub watchdogs: Arc<Watchdogs>,
     /// When the last message came, in seconds of the clock; at first, when becalm started.
     last_message: AtomicU64,
     patience: ArcSwap<Patience>,
@@ -73,7 +76,6 @@ pub struct Shared {
     draining: AtomicBool,
     refusing: AtomicBool,
     left: Notify,
-    stop: watch::Sender<bool>,
     feed: broadcast::Sender<Event>,
 }
 
@@ -102,13 +104,13 @@ impl Shared {
             counters: Counters::default(),
             verdict_lines: Gate::new(VERDICT_LINES_A_MINUTE),
             peer_lines: Gate::new(VERDICT_LINES_A_MINUTE),
+            watchdogs: Arc::default(),
             patience: ArcSwap::from_pointee(patience),
             max_connections: AtomicUsize::new(max_connections),
             connections: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
             left: Notify::new(),
-            stop: watch::Sender::new(false),
             feed: broadcast::Sender::new(FEED),
         }
     }
@@ -282,21 +284,6 @@ impl Shared {
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
-
-    /// Ends every session that is still there.
-    pub fn stop_sessions(&self) {
-        self.stop.send_replace(true);
-    }
-
-    /// Are sessions to end, whatever they do?
-    pub fn is_stopped(&self) -> bool {
-        *self.stop.borrow()
-    }
-
-    /// For a session to learn that it is to end.
-    pub fn stopping(&self) -> Stopping {
-        Stopping(self.stop.subscribe())
-    }
 }
 
 /// A session's place among the connections.
@@ -306,16 +293,5 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::AcqRel);
         self.0.left.notify_waiters();
-    }
-}
-
-/// Resolves when sessions are to end.
-pub struct Stopping(watch::Receiver<bool>);
-
-impl Stopping {
-    /// Waits for it.
-    pub async fn wait(&mut self) {
-        // An error means that the daemon itself is gone, which is as good a reason.
-        let _ = self.0.wait_for(|stop| *stop).await;
     }
 }

@@ -26,18 +26,20 @@ impl Workers {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             count => count,
         };
+        shared.watchdogs.start()?;
         let accepting = watch::Sender::new(true);
         let mut threads = Vec::with_capacity(count);
         let mut pulses = Vec::with_capacity(count);
         for number in 0..count {
             let listeners = listeners.iter().map(Listener::try_clone).collect::<io::Result<Vec<_>>>()?;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            // Without timers, which a runtime looks at before every wait: see `watchdog`.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
             let (shared, accepting) = (Arc::clone(shared), accepting.subscribe());
             let pulse = Pulse::default();
             pulses.push(pulse.clone());
             let thread = std::thread::Builder::new().name(format!("becalm-{number}")).spawn(move || {
                 runtime.block_on(async {
-                    let beating = tokio::spawn(pulse.clone().beat());
+                    let beating = tokio::spawn(pulse.clone().beat(shared.watchdogs.watchdog()));
                     work(listeners, shared, accepting).await;
                     beating.abort();
                 });

@@ -53,7 +53,7 @@ use crate::storm::limits::{Exceeded, RateError};
 use crate::storm::policy::{Mode, Policy};
 use crate::storm::state::{Phase, StormFigures};
 use crate::time::Timestamp;
-use crate::window::{AuthorTag, Cache, CacheStats, Entry, Recent, SetStats, Table, TableStats};
+use crate::window::{AuthorTag, Cache, CacheStats, Entry, LOT, Recent, SetStats, Table, TableStats};
 use by_hand::Closed;
 use gatherings::Gatherings;
 use judging::{PartMemo, RetryMemo};
@@ -346,7 +346,7 @@ impl Engine {
 
     /// The state of a new session.
     pub fn session(&self, client: Option<IpAddr>) -> Transaction {
-        Transaction::new(self.world(), client)
+        Transaction::new(self.world(), client, &self.keys)
     }
 
     /// A message begins: its envelope sender and authenticated user, as they were sent.
@@ -357,18 +357,18 @@ impl Engine {
     /// A recipient, as it was sent: looked up, and counted by its author.
     pub fn recipient(&self, tx: &mut Transaction, raw: &[u8]) -> Option<Event> {
         tx.recipients = tx.recipients.saturating_add(1);
+        let (key, unknown) = tx.add_recipient(raw, &self.keys)?;
         if tx.recipients > MAX_REPORTED {
-            if tx.put_off.push(raw, &self.keys) {
+            tx.uncounted.push(key);
+            if tx.uncounted.len() >= LOT {
                 self.catch_up(tx);
             }
             return None;
         }
-        let (key, unknown) = tx.add_recipient(raw, &self.keys)?;
         let entry = recipient_entry(tx)?;
         let watch = &tx.world.watch;
         let tally = self.recipients.observe(key, entry, tx.now, watch.unknown_list_window)?;
         let reports = unknown
-            && !tally.repeat
             && tally.authors >= watch.unknown_list_authors
             && self.reported.first_in(key, tx.now, REPORT_EVERY);
         reports.then(|| Event::PossibleList {
@@ -380,7 +380,9 @@ impl Engine {
 
     /// All recipients are there: is the message watched? If not, it is none of becalm's business.
     pub fn at_data(&self, tx: &mut Transaction) -> bool {
-        self.catch_up(tx);
+        if !tx.uncounted.is_empty() {
+            self.catch_up(tx);
+        }
         let watch = &tx.world.watch;
         tx.watched = !tx.lists.is_empty()
             || tx.recipients >= watch.many_recipients
@@ -391,13 +393,12 @@ impl Engine {
         tx.watched
     }
 
-    /// Looks up and counts the recipients beyond those that can be reported.
+    /// Counts the recipients beyond those that can be reported.
     fn catch_up(&self, tx: &mut Transaction) {
-        tx.look_up_put_off(&self.keys);
         if let Some(entry) = recipient_entry(tx) {
-            self.recipients.observe_all(&tx.put_off.keys, entry, tx.now, tx.world.watch.unknown_list_window);
+            self.recipients.observe_all(&tx.uncounted, entry, tx.now, tx.world.watch.unknown_list_window);
         }
-        tx.put_off.keys.clear();
+        tx.uncounted.clear();
     }
 
     /// Lets time pass: storms end without mail too.

@@ -1,7 +1,6 @@
-//! Spellings of addresses that are no lists: most mail goes to the same mailboxes again and again, written in the
-//! same way, and what was found out about a recipient need not be found out anew.
+//! Spellings of addresses: most mail comes from the same people and goes to the same mailboxes again and again,
+//! written in the same way, and what was found out about an address need not be found out anew.
 
-use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Spellings that are remembered: 16 bytes each, half a MiB in all. A site with more mailboxes in use than this
@@ -11,8 +10,8 @@ const SPELLINGS: usize = 32_768;
 /// Places where one may stand.
 const WAYS: usize = 4;
 
-/// From the keyed hash of a recipient as it was sent to the key of the address that it names. Belongs to one
-/// directory: another may have other lists.
+/// From the keyed hash of an address as it was sent to the key of what it names: a mailbox (never a list), or an
+/// author. Belongs to one directory: another may have other lists, and read addresses otherwise.
 pub struct Spellings(Box<[Set]>);
 
 /// One cache line.
@@ -33,7 +32,7 @@ impl Spellings {
         Self((0..SPELLINGS / WAYS).map(|_| Set::default()).collect())
     }
 
-    /// The key of the address, if this spelling was found to be no list's.
+    /// The key, if this spelling is remembered.
     #[inline]
     pub fn key(&self, hash: u64) -> Option<u64> {
         // All four before anything is decided: nobody, the processor neither, can guess in which one stands.
@@ -45,14 +44,6 @@ impl Spellings {
             found |= if is_own { key } else { 0 };
         }
         (found != 0).then_some(found)
-    }
-
-    /// Has the processor fetch what looks at these hashes need, all at once.
-    #[inline]
-    pub fn fetch(&self, hashes: impl Iterator<Item = u64>) {
-        for hash in hashes {
-            black_box(self.set(hash).map_or(0, |[first, ..]| first.key.load(Ordering::Relaxed)));
-        }
     }
 
     /// Remembers it: in an empty place of its set, or in that of any other.

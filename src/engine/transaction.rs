@@ -17,18 +17,16 @@ const MAX_LIST_RECIPIENTS: usize = 256;
 /// The longest sender or user that is kept; RFC 5321 allows paths of 256 bytes, and some software longer.
 const MAX_NAME: usize = 1024;
 
-/// Recipients that are looked up at once: their memory is fetched in parallel, which takes a fraction of the time.
-const LOT: usize = 64;
-
-/// Addresses of more bytes than this are not put off: 64 usual ones take 3 KiB.
-const LOT_BYTES: usize = 8 * 1024;
-
 /// A message while it comes in. One object serves a whole session: `begin` starts the next
 /// message without giving its memory back.
 pub struct Transaction {
     pub(super) world: Arc<World>,
     pub(super) now: Timestamp,
     pub(super) client: Option<IpAddr>,
+    /// Keyed hash of the client.
+    client_key: u64,
+    /// A message has come in since the last reset.
+    begun: bool,
     pub(super) sender: Vec<u8>,
     pub(super) user: Option<Vec<u8>>,
     pub(super) author_key: Option<u64>,
@@ -36,8 +34,8 @@ pub struct Transaction {
     pub(super) recipients: u32,
     /// Room for one address at a time.
     address: AddressBuf,
-    /// Recipients that are still to be looked up and counted.
-    pub(super) put_off: PutOff,
+    /// Keys of recipients that are still to be counted.
+    pub(super) uncounted: Vec<u64>,
     /// Sum of the recipients' keys: the same set gives the same digest in any order.
     pub(super) digest: u64,
     pub(super) lists: SmallVec<[ListRecipient; 2]>,
@@ -52,47 +50,26 @@ pub(super) struct ListRecipient {
     pub list: Arc<WatchedList>,
 }
 
-/// Recipients of a message to many, kept until there are enough of them to have the memory of all fetched at once.
-#[derive(Default)]
-pub(super) struct PutOff {
-    /// The keyed hash of each as it was sent, and where it ends in `raw`.
-    spellings: Vec<(u64, usize)>,
-    raw: Vec<u8>,
-    /// The keys of those that have been looked up and are still to be counted.
-    pub keys: Vec<u64>,
-}
-
-impl PutOff {
-    /// Takes one more. True: there are enough.
-    #[inline]
-    pub(super) fn push(&mut self, raw: &[u8], keys: &Keys) -> bool {
-        self.raw.extend_from_slice(raw);
-        self.spellings.push((World::spelling(raw, keys), self.raw.len()));
-        self.spellings.len() >= LOT || self.raw.len() >= LOT_BYTES
-    }
-
-    fn clear(&mut self) {
-        self.spellings.clear();
-        self.raw.clear();
-        self.raw.shrink_to(LOT_BYTES);
-        self.keys.clear();
-    }
-}
-
 impl Transaction {
     /// An empty transaction of a session from `client`.
-    pub fn new(world: Arc<World>, client: Option<IpAddr>) -> Self {
+    pub(super) fn new(world: Arc<World>, client: Option<IpAddr>, keys: &Keys) -> Self {
+        let address = client.map_or(0, |ip| match ip {
+            IpAddr::V4(ip) => u128::from(ip.to_bits()),
+            IpAddr::V6(ip) => ip.to_bits(),
+        });
         Self {
             world,
             now: Timestamp::default(),
             client,
+            client_key: keys.combine(Role::Origin, &[address as u64, (address >> 64) as u64]),
+            begun: false,
             sender: Vec::new(),
             user: None,
             author_key: None,
             origin_key: 0,
             recipients: 0,
             address: AddressBuf::new(),
-            put_off: PutOff::default(),
+            uncounted: Vec::new(),
             digest: 0,
             lists: SmallVec::new(),
             list_recipients: 0,
@@ -118,18 +95,24 @@ impl Transaction {
         self.now = now;
         self.sender.extend_from_slice(sender.get(..MAX_NAME).unwrap_or(sender));
         self.user = user.map(|user| user.get(..MAX_NAME).unwrap_or(user).to_vec());
-        self.author_key =
-            crate::mail::author(self.world.rules(), self.user.as_deref(), None, &self.sender, |_| false)
-                .map(|author| keys.bytes(Role::Author, &author));
-        let client = self.client.map_or(0, |ip| match ip {
-            IpAddr::V4(ip) => u128::from(ip.to_bits()),
-            IpAddr::V6(ip) => ip.to_bits(),
-        });
+        self.begun = true;
         let sender = keys.bytes(Role::Origin, &self.sender);
-        self.origin_key = keys.combine(Role::Origin, &[client as u64, (client >> 64) as u64, sender]);
+        self.origin_key = self.client_key ^ sender;
+        let written = match &self.user {
+            None => sender,
+            Some(user) => keys.combine(Role::Origin, &[sender, keys.bytes(Role::Author, user)]),
+        };
+        self.author_key = self.world.authors.key(written).or_else(|| {
+            let author =
+                crate::mail::author(self.world.rules(), self.user.as_deref(), None, &self.sender, |_| false)?;
+            let key = keys.bytes(Role::Author, &author);
+            self.world.authors.put(written, key);
+            Some(key)
+        });
     }
 
     /// Takes a recipient. Returns the key of its address, and whether it is unknown to the directory.
+    #[inline]
     pub(super) fn add_recipient(&mut self, raw: &[u8], keys: &Keys) -> Option<(u64, bool)> {
         let spelling = World::spelling(raw, keys);
         let (key, list) = self.world.recipient(raw, spelling, &mut self.address, keys, self.now)?;
@@ -140,27 +123,6 @@ impl Transaction {
             self.lists.push(ListRecipient { raw: raw.into(), list });
         }
         Some((key, false))
-    }
-
-    /// Looks up the recipients that were put off. The keys of their addresses are in `put_off.keys` afterwards.
-    pub(super) fn look_up_put_off(&mut self, keys: &Keys) {
-        let put_off = std::mem::take(&mut self.put_off);
-        let PutOff { mut spellings, mut raw, keys: mut found } = put_off;
-        let mut start = 0;
-        self.world.spellings.fetch(spellings.iter().map(|(spelling, _)| *spelling));
-        for (spelling, end) in &spellings {
-            if let Some(key) = self.world.spellings.key(*spelling) {
-                self.digest = self.digest.wrapping_add(key);
-                found.push(key);
-            } else if let Some((key, _)) = raw.get(start..*end).and_then(|raw| self.add_recipient(raw, keys))
-            {
-                found.push(key);
-            }
-            start = *end;
-        }
-        spellings.clear();
-        raw.clear();
-        self.put_off = PutOff { spellings, raw, keys: found };
     }
 
     /// Takes a header field, as the milter protocol gives it.
@@ -216,11 +178,14 @@ impl Transaction {
 
     /// Forgets the message; the session's own facts stay.
     pub fn reset(&mut self) {
+        if !std::mem::take(&mut self.begun) {
+            return;
+        }
         self.sender.clear();
         self.user = None;
         self.author_key = None;
         self.recipients = 0;
-        self.put_off.clear();
+        self.uncounted.clear();
         self.digest = 0;
         self.lists.clear();
         self.list_recipients = 0;

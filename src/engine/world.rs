@@ -44,7 +44,10 @@ pub struct World {
     lists: Vec<Arc<WatchedList>>,
     by_key: HashMap<u64, ListId, BuildHasherDefault<KeyHasher>>,
     pattern_lists: DashMap<u64, Arc<WatchedList>>,
+    /// Recipients that are no lists.
     pub(super) spellings: Spellings,
+    /// Who writes, by envelope sender and authenticated user.
+    pub(super) authors: Spellings,
     states: Arc<StateRegistry>,
 }
 
@@ -186,6 +189,7 @@ impl World {
             by_key,
             pattern_lists: pattern_lists.unwrap_or_default(),
             spellings: Spellings::new(),
+            authors: Spellings::new(),
             states: Arc::clone(states),
         })
     }
@@ -203,6 +207,7 @@ impl World {
 
     /// The key of a recipient's address without its extension, and the list that it names, if it names one.
     /// `None`: it is no address.
+    #[inline]
     pub fn recipient(
         &self,
         raw: &[u8],
@@ -211,9 +216,21 @@ impl World {
         keys: &Keys,
         now: Timestamp,
     ) -> Option<(u64, Option<Arc<WatchedList>>)> {
-        if let Some(key) = self.spellings.key(spelling) {
-            return Some((key, None));
+        match self.spellings.key(spelling) {
+            Some(key) => Some((key, None)),
+            None => self.make_out(raw, spelling, buf, keys, now),
         }
+    }
+
+    /// The same for a spelling that is not remembered.
+    fn make_out(
+        &self,
+        raw: &[u8],
+        spelling: u64,
+        buf: &mut AddressBuf,
+        keys: &Keys,
+        now: Timestamp,
+    ) -> Option<(u64, Option<Arc<WatchedList>>)> {
         let address = self.rules().canonical(raw, buf)?;
         let full = keys.bytes(Role::Recipient, address.full());
         let base = address.base().map(|base| (keys.bytes(Role::Recipient, base), base));

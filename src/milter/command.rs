@@ -201,6 +201,10 @@ impl<'a> MacroList<'a> {
     pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let mut rest = self.pairs;
         std::iter::from_fn(move || {
+            // Most lists are empty, those of the recipients.
+            if rest.is_empty() {
+                return None;
+            }
             let (name, value) = rest.split_at_checked(memchr(0, rest)?)?;
             let value = value.get(1..)?;
             // A last value that lost its NUL cannot be told from one that was cut: it is not used.
@@ -262,7 +266,7 @@ impl Macros {
 
 /// A NUL-terminated string and what follows it.
 #[inline]
-fn string(command: Kind, body: &[u8]) -> Result<(&[u8], &[u8]), ProtocolError> {
+pub(super) fn string(command: Kind, body: &[u8]) -> Result<(&[u8], &[u8]), ProtocolError> {
     match memchr(0, body).and_then(|end| body.split_at_checked(end)) {
         Some((text, [_nul, rest @ ..])) => Ok((text, rest)),
         _ => Err(ProtocolError::Unterminated { command }),

@@ -1,6 +1,6 @@
 //! One connection of an MTA: bytes in, calls of a [`Filter`] and bytes out. No clock, no socket.
 
-use super::command::{Client, Command, Kind, MacroList, Macros};
+use super::command::{Client, Command, Kind, MacroList, Macros, string};
 use super::frame::{self, Frame, MAX_BODY, ProtocolError};
 use super::negotiate::Agreed;
 use super::reply::{AtData, Changes, FinalReply};
@@ -224,6 +224,20 @@ impl Session {
         filter: &mut impl Filter,
         out: &mut Vec<u8>,
     ) -> Result<(), ProtocolError> {
+        if self.state == State::Envelope {
+            // The two frames of a recipient, of which a message may have a thousand, go the short way.
+            match frame {
+                Frame { command: b'D', body: [b'R'] } => return Ok(()),
+                Frame { command: b'R', body } => {
+                    let (recipient, _) = string(Kind::Recipient, body)?;
+                    self.recipients = self.recipients.saturating_add(1);
+                    filter.recipient(recipient);
+                    self.proceed(Kind::Recipient, out);
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
         let (kind, command) = Command::parse(frame)?;
         if self.state.accepts() & kind.bit() == 0 {
             return Err(ProtocolError::Unexpected { command: kind, state: self.state });

@@ -160,6 +160,16 @@ impl<const K: usize> Cells<K> {
         self.add(view, look, mine, costs)
     }
 
+    /// [`Cells::record`] for those who care for new authors only: nothing if this one is there already.
+    #[inline]
+    pub(super) fn enter(&self, view: View, entry: Entry, costs: Option<&Costs<K>>) -> Option<Tally> {
+        // Relaxed: an entry that is found is there. Whoever finds none looks again, in `record`.
+        if self.has(entry.author, view, self.published.load(Ordering::Relaxed)) {
+            return None;
+        }
+        Some(self.record(view, entry, costs)).filter(|tally| !tally.repeat)
+    }
+
     pub(super) fn push(&self, view: View, cost: u32, costs: Option<&Costs<K>>) -> u32 {
         let mine = Mine { entry: view.entry(AuthorTag(0), false), author: None, cost };
         self.add(view, self.look(view, None, costs), mine, costs).authors

@@ -67,7 +67,7 @@ impl Sets {
 }
 
 impl Set {
-    /// The key's word.
+    /// The key's word. `is_own` says no to 0, a word never used.
     ///
     /// Looks at all eight and decides once: nobody can guess which way a key stands in, the processor neither,
     /// and its wrong guess costs more than the loads.
@@ -77,7 +77,7 @@ impl Set {
         let words: [u64; WAYS] = std::array::from_fn(|way| self.0[way].load(Ordering::Relaxed));
         let mut own = 0_u32;
         for (way, word) in words.iter().enumerate() {
-            own |= u32::from((*word != 0) & is_own(*word)) << way;
+            own |= u32::from(is_own(*word)) << way;
         }
         let way = own.trailing_zeros() as usize;
         words.get(way).map(|word| (way, *word))

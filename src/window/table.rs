@@ -54,8 +54,8 @@ pub struct TableStats {
     pub bytes: usize,
 }
 
-/// Slots whose memory is asked for at once: about as many as the processor can wait for.
-const LOT: usize = 32;
+/// Keys whose memory is asked for at once in [`Table::observe_all`]: about as many as the processor can wait for.
+pub const LOT: usize = 32;
 
 impl Table {
     /// A table of `capacity` slots (rounded up to a power of two; 8 to 33 million) of [`CELLS`] cells.
@@ -89,19 +89,24 @@ impl<const K: usize> Table<K> {
     #[inline]
     pub fn slot(&self, key: u64, now: Timestamp) -> Option<Slot<'_, K>> {
         let key = Key::new(key);
+        Some(Slot { table: self, key, place: self.place(key, granule(now), now)? })
+    }
+
+    #[inline]
+    fn place(&self, key: Key, granule: u64, now: Timestamp) -> Option<usize> {
         let (index, set) = self.sets.set(key.0);
-        let place = match set.own(|word| key.owns(word)) {
+        let way = match set.own(|word| key.owns(word)) {
             Some((way, word)) => {
-                if used(word) < granule(now) {
+                if used(word) < granule {
                     // Lost against another: then the slot is in use, or somebody else's by now. Whatever is
                     // recorded in it carries this key's tag.
-                    set.swap(way, word, key.word(granule(now)));
+                    set.swap(way, word, key.word(granule));
                 }
                 way
             }
             None => self.claim(set, key, now)?,
         };
-        Some(Slot { table: self, key, place: index * WAYS + place })
+        Some(index * WAYS + way)
     }
 
     /// Finds the slot of `key`; does not count as use.
@@ -113,32 +118,49 @@ impl<const K: usize> Table<K> {
         Some(Slot { table: self, key, place: index * WAYS + way })
     }
 
-    /// [`Table::slot`] and [`Slot::record`] in one: what every recipient of every message goes through.
+    /// Counts an attempt as [`Slot::record`] does, in the slot of `key`: what every recipient of every message goes
+    /// through. `None`: this author is in the window already, or there is no slot.
     #[inline]
     pub fn observe(&self, key: u64, entry: Entry, now: Timestamp, window: Duration) -> Option<Tally> {
-        Some(self.slot(key, now)?.record(entry, now, window))
+        let slot = self.slot(key, now)?;
+        let (cells, costs) = slot.ring();
+        cells.enter(slot.view(now, window), entry, costs)
     }
 
     /// [`Table::observe`] for many keys, whose tallies nobody asks for. The table is larger than the processor's
     /// caches: to ask for the memory of several slots before any of them is used takes a fraction of the time.
     pub fn observe_all(&self, keys: &[u64], entry: Entry, now: Timestamp, window: Duration) {
         let view = View::new(KeyTag::from_bits(0), now, window);
+        let granule = granule(now);
         for keys in keys.chunks(LOT) {
+            let mut own = [Key(0); LOT];
+            let mut places = [None; LOT];
             // Loops of few instructions each: the processor looks only so far ahead for memory to ask for.
-            for key in keys {
-                black_box(self.sets.set(Key::new(*key).0).1.load(0));
+            for (own, key) in own.iter_mut().zip(keys) {
+                *own = Key::new(*key);
+                black_box(self.sets.set(own.0).1.load(0));
             }
-            let mut slots = [None; LOT];
-            for (slot, key) in slots.iter_mut().zip(keys) {
-                *slot = self.slot(*key, now);
+            let own = own.get(..keys.len()).unwrap_or_default();
+            for (place, key) in places.iter_mut().zip(own) {
+                *place = self.place(*key, granule, now);
             }
-            for slot in slots.iter().flatten() {
-                slot.ring().0.fetch();
+            for place in places.iter().flatten() {
+                self.ring(*place).0.fetch();
             }
-            for slot in slots.into_iter().flatten() {
-                let (cells, costs) = slot.ring();
-                cells.record(view.of(slot.key.tag()), entry, costs);
+            for (place, key) in places.iter().zip(own) {
+                if let Some(place) = place {
+                    let (cells, costs) = self.ring(*place);
+                    cells.enter(view.of(key.tag()), entry, costs);
+                }
             }
+        }
+    }
+
+    #[inline]
+    fn ring(&self, place: usize) -> (&Cells<K>, Option<&Costs<K>>) {
+        match &self.rings {
+            Rings::Plain(cells) => (&cells[place], None),
+            Rings::WithCosts(rings) => rings[place].parts(),
         }
     }
 
@@ -268,10 +290,7 @@ impl<const K: usize> Slot<'_, K> {
 
     #[inline]
     fn ring(&self) -> (&Cells<K>, Option<&Costs<K>>) {
-        match &self.table.rings {
-            Rings::Plain(cells) => (&cells[self.place], None),
-            Rings::WithCosts(rings) => rings[self.place].parts(),
-        }
+        self.table.ring(self.place)
     }
 
     fn marks(&self) -> &Marks {

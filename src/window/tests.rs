@@ -269,6 +269,26 @@ fn close_keys_do_not_meet() {
 }
 
 #[test]
+fn who_cares_for_new_authors_only_counts_the_same() {
+    let (one, all, slots) = (Table::new(64, false), Table::new(64, false), Table::new(64, false));
+    // More keys than a lot, some of them twice; each author comes back, some when their entry is gone.
+    let keys: Vec<u64> = (0..50).map(|number| number % 40).collect();
+    for step in 0..90_u64 {
+        let (now, author) = (later(step * 50), entry(step * step % 13, 1));
+        for key in &keys {
+            let tally = slots.slot(*key, now).expect("nothing is pinned").record(author, now, HOUR);
+            assert_eq!(one.observe(*key, author, now, HOUR), (!tally.repeat).then_some(tally));
+        }
+        all.observe_all(&keys, author, now, HOUR);
+        for key in &keys {
+            let tallies = [&one, &all].map(|table| table.find(*key).map(|slot| slot.tally(now, HOUR)));
+            let expected = slots.find(*key).map(|slot| slot.tally(now, HOUR));
+            assert_eq!(tallies, [expected, expected], "step {step}, key {key}");
+        }
+    }
+}
+
+#[test]
 fn a_recycled_slot_brings_nothing_along() {
     let table = Table::new(1, true);
     let old = table.slot(1, START).expect("empty");
@@ -429,8 +449,8 @@ fn under_eviction_no_key_sees_anothers_authors() {
                     let key = number * 7 % 23 + thread * 5;
                     // Every key has one author of its own and costs of its own.
                     let now = later(clock.fetch_add(1, Ordering::Relaxed) / 1000);
-                    let tally = table.observe(key, entry(key, key as u32), now, HOUR);
-                    let tally = tally.expect("nothing is pinned");
+                    let slot = table.slot(key, now).expect("nothing is pinned");
+                    let tally = slot.record(entry(key, key as u32), now, HOUR);
                     assert!(tally.authors == 1, "{tally:?}");
                     assert!(tally.copies == key || tally.copies == 0, "{key}: {tally:?}");
                 }

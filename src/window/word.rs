@@ -64,9 +64,11 @@ impl View {
     /// Whether `entry` is alive and by `author`.
     #[inline]
     pub(super) fn is_by(self, author: AuthorTag, entry: u64) -> bool {
-        let differs = (entry ^ self.latest) & TAG_MASK | (entry & AuthorTag::MASK ^ u64::from(author.get()));
-        // One decision, not two: see `Cells::has`.
-        (differs == 0) & self.is_alive(entry)
+        let own = self.latest & TAG_MASK | u64::from(author.get());
+        // The tag is compared here already: what is left of `is_alive` is the age. One decision, not two: see
+        // `Cells::has`.
+        ((entry ^ own) & (TAG_MASK | AuthorTag::MASK) == 0)
+            & (self.latest.wrapping_sub(entry).cast_signed() < self.window)
     }
 
     /// The second at which an entry that is `age` seconds old now will be gone, on the face of the 34 years.
