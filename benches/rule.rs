@@ -11,8 +11,9 @@ use std::fs::File;
 
 use becalm::engine::Capacity;
 use becalm::replay::report::Report;
-use becalm::replay::scenario::{KINDS, Kind};
+use becalm::replay::scenario::{EPOCH, KINDS, Scenario};
 use becalm::replay::source::{Arrived, MboxSource, Source};
+use becalm::replay::spread::Spread;
 use becalm::replay::stage;
 use becalm::storm::policy::Policy;
 
@@ -55,37 +56,48 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn scenarios() -> Result<(), Box<dyn Error>> {
     println!("messages let through, first one included, {SEEDS} seeds each");
     println!(
-        "{:<26}{:>9}{:>8}{:>6}{:>7}{:>16}{:>12}{:>9}",
-        "scenario", "members", "median", "p95", "worst", "median copies", "never trip", "delayed"
+        "{:<26}{:>9}{:>8}{:>6}{:>7}{:>16}{:>9}{:>12}{:>9}",
+        "scenario", "members", "median", "p95", "worst", "median copies", "minutes", "never trip", "delayed"
     );
     for kind in KINDS {
-        let reports: Vec<Report> =
-            (0..SEEDS).map(|seed| play_scenario(kind, seed)).collect::<Result<_, _>>()?;
-        let mut delivered: Vec<u64> =
-            reports.iter().map(|report| report.messages - report.messages_held_for_good).collect();
-        delivered.sort_unstable();
-        let at = |share: f64| delivered[((delivered.len() as f64 * share) as usize).min(delivered.len() - 1)];
-        let never = reports.iter().filter(|report| report.storms.is_empty()).count();
-        let delayed: u64 = reports.iter().map(|report| report.messages_delayed).sum();
-        let messages: u64 = reports.iter().map(|report| report.messages).sum();
+        let mut delivered = Vec::new();
+        let mut trips = Vec::new();
+        let mut never = 0;
+        let (mut delayed, mut messages) = (0, 0);
+        for seed in 0..SEEDS {
+            let scenario = kind.generate(seed);
+            let report = play_scenario(&scenario)?;
+            delivered.push(report.messages - report.messages_held_for_good);
+            match seconds_to_trip(&scenario, &report) {
+                Some(seconds) => trips.push(seconds),
+                None => never += 1,
+            }
+            delayed += report.messages_delayed;
+            messages += report.messages;
+        }
+        let Spread { median, p95, worst } = Spread::of(delivered).ok_or("no seed was played")?;
+        let minutes = Spread::of(trips)
+            .map_or_else(|| "-".to_owned(), |seconds| format!("{:.1}", seconds.median as f64 / 60.0));
         println!(
-            "{:<26}{:>9}{:>8}{:>6}{:>7}{:>16}{:>12}{:>8.2}%",
+            "{:<26}{:>9}{median:>8}{p95:>6}{worst:>7}{:>16}{minutes:>9}{never:>12}{:>8.2}%",
             kind.name,
             kind.members,
-            at(0.5),
-            at(0.95),
-            delivered[delivered.len() - 1],
-            at(0.5) * kind.members,
-            never,
+            median * kind.members,
             100.0 * delayed as f64 / messages as f64,
         );
     }
     Ok(())
 }
 
-fn play_scenario(kind: &Kind, seed: u64) -> Result<Report, Box<dyn Error>> {
-    let reports = stage::play(&kind.generate(seed), &Policy::default(), Vec::new())?;
+fn play_scenario(scenario: &Scenario) -> Result<Report, Box<dyn Error>> {
+    let reports = stage::play(scenario, &Policy::default(), Vec::new())?;
     reports.into_iter().next().ok_or_else(|| "a run has a report".into())
+}
+
+/// From the second message, the first reply of a storm, until one was declared.
+fn seconds_to_trip(scenario: &Scenario, report: &Report) -> Option<u64> {
+    let second = EPOCH.after(scenario.posts.get(1)?.letter.at);
+    Some(report.storms.first()?.started.since(second).as_secs())
 }
 
 /// All mail of the file as mail to one list.

@@ -19,6 +19,7 @@ pub mod rival;
 pub mod run;
 pub mod scenario;
 pub mod source;
+pub mod spread;
 pub mod stage;
 pub mod tune;
 

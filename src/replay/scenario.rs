@@ -4,6 +4,9 @@
 //! is a Poisson process of posts: most answer the first message, some answer each other, some begin new subjects
 //! ("remove me"), some lose their headers on the way, a few people write twice, and a few of those who know the
 //! list join in.
+//!
+//! Who writes what: a new subject is begun by somebody who has not written before and does not know the list,
+//! for those who do know how to leave it. "Each other" is any earlier post, whatever its thread.
 
 mod incidents;
 
@@ -67,7 +70,7 @@ struct Crowd {
     new_subjects: (f64, f64),
     /// Share of authors who know the list: drawn from this range.
     known: (f64, f64),
-    /// Posts by regulars who know the list, one in four under a new subject.
+    /// Posts by regulars who know the list: one in four under a new subject, the others answer the first message.
     regulars: u32,
     /// Does the first author know the list?
     first_known: bool,
@@ -176,8 +179,8 @@ pub const KINDS: &[Kind] = &[
     Kind {
         name: "small",
         members: 300,
-        about: "a department: 40 posts in 90 minutes, up to half of them by people known to the list",
-        course: |rng| (0..40).map(|_| rng.random_range(0.0..90.0 * MINUTE)).collect(),
+        about: "a department: some 40 posts in 90 minutes, up to half of the authors known to the list",
+        course: |rng| poisson(rng, 0.0, 90.0 * MINUTE, |_| 40.0 / 90.0),
         crowd: Crowd { known: (0.0, 0.5), ..STORM },
     },
     Kind {
@@ -322,8 +325,6 @@ struct Writer {
     posted: Vec<Posted>,
     /// Posts that began a new subject.
     new_threads: Vec<usize>,
-    /// The first message, and the posts that answer it or each other about it.
-    first_thread: Vec<usize>,
 }
 
 /// What was posted.
@@ -348,7 +349,6 @@ impl Writer {
             authors: Vec::new(),
             posted: Vec::new(),
             new_threads: Vec::new(),
-            first_thread: Vec::new(),
         }
     }
 
@@ -370,11 +370,13 @@ impl Writer {
         if self.kind.crowd.style == Style::Announcer && self.posted.len() == 2 {
             return self.write(at, 0, "Test, corrected", None, false);
         }
+        let new_subject = rng.random_bool(if regular { 0.25 } else { self.new_subjects });
         let author = match self.kind.crowd.style {
             Style::Monologue => 0,
             Style::Circle if self.authors.len() >= CIRCLE => rng.random_range(0..CIRCLE),
             Style::Circle => self.newcomer(true),
             _ if regular => self.newcomer(true),
+            _ if new_subject => self.newcomer(false),
             _ if self.authors.len() > 1 && rng.random_bool(self.repeats) => {
                 rng.random_range(1..self.authors.len())
             }
@@ -383,23 +385,23 @@ impl Writer {
                 self.newcomer(known)
             }
         };
-        let new_subject = if regular { 0.25 } else { self.new_subjects };
-        if rng.random_bool(new_subject) {
+        if new_subject {
             self.new_threads.push(self.posted.len());
             let subject =
                 ["Please remove me", "STOP replying to all", "Unsubscribe", "Why am I getting this?"]
                     [rng.random_range(0..4)];
             return self.write(at, author, subject, None, false);
         }
-        // Shares of those who answer. All the others answer the first message, or each other about it: no more
-        // than the twelve in a hundred answer a new subject.
+        // Shares of those who answer.
         let draw: f64 = rng.random();
-        let parent = if !self.new_threads.is_empty() && draw < ANSWERS_NEW_SUBJECT {
+        let parent = if regular {
+            0
+        } else if !self.new_threads.is_empty() && draw < ANSWERS_NEW_SUBJECT {
             self.new_threads[rng.random_range(0..self.new_threads.len())]
         } else if draw < ANSWERS_NEW_SUBJECT + self.answers_first {
             0
         } else {
-            self.first_thread[rng.random_range(0..self.first_thread.len())]
+            rng.random_range(0..self.posted.len())
         };
         let subject = self.posted[parent].subject.clone();
         if matches!(self.kind.crowd.style, Style::Crowd | Style::Mixed)
@@ -446,9 +448,6 @@ impl Writer {
         // The base subject of a reply is that of what it answers.
         let base = parent.map_or_else(|| subject.to_owned(), |parent| self.posted[parent].subject.clone());
         let root = parent.map_or(number, |parent| self.posted[parent].root);
-        if root == 0 {
-            self.first_thread.push(number);
-        }
         self.posted.push(Posted { id, subject: base, root });
         let letter = Letter { at: Duration::from_secs_f64(at), sender, headers };
         Post { letter, known: self.authors[author] }

@@ -53,10 +53,11 @@ fn nhs_2016_costs_at_most_four_messages() {
 fn other_storms_are_stopped_within_the_evidence() {
     for (name, median_at_most, worst_at_most) in [
         ("nhs-slow", 11, 19),
-        ("dhs-2007", 31, 36),
+        ("dhs-2007", 28, 36),
         ("waves", 20, 30),
-        ("slow-burn", 30, 100),
-        ("regulars", 90, 125),
+        ("slow-burn", 25, 80),
+        ("small", 35, 50),
+        ("regulars", 70, 90),
         ("recall", 6, 6),
     ] {
         let delivered = delivered(name);

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::cli::figures::grouped;
 use crate::replay::report::Report;
 use crate::replay::scenario::{Kind, Scenario};
+use crate::replay::spread::Spread;
 
 /// What many seeds gave. Where a figure is better low, worst is the highest.
 #[derive(Debug, Serialize)]
@@ -33,25 +34,6 @@ pub(super) struct Summary {
     copies_without: Spread,
     /// From the second message until a storm was declared, in seconds; of those that tripped.
     seconds_to_trip: Option<Spread>,
-}
-
-/// Of the figures of all seeds in order: the middle one, the one that 95 of 100 do not exceed, the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-struct Spread {
-    median: u64,
-    p95: u64,
-    worst: u64,
-}
-
-impl Spread {
-    /// `None` without figures.
-    fn of(mut figures: Vec<u64>) -> Option<Self> {
-        figures.sort_unstable();
-        // The nearest rank: ⌈n·p⌉.
-        let rank =
-            |percent: usize| figures.get((figures.len() * percent).div_ceil(100).saturating_sub(1)).copied();
-        Some(Self { median: rank(50)?, p95: rank(95)?, worst: rank(100)? })
-    }
 }
 
 impl Summary {
@@ -164,18 +146,5 @@ impl Summary {
             text.push_str(&format!("{name:<28}{median:>16}{p95:>16}{worst:>16}\n"));
         }
         text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranks_are_the_nearest() {
-        let spread = |figures: std::ops::RangeInclusive<u64>| Spread::of(figures.collect());
-        assert_eq!(spread(1..=100), Some(Spread { median: 50, p95: 95, worst: 100 }));
-        assert_eq!(spread(7..=7), Some(Spread { median: 7, p95: 7, worst: 7 }));
-        assert_eq!(Spread::of(Vec::new()), None);
     }
 }
