@@ -29,7 +29,7 @@ mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -90,6 +90,8 @@ impl Default for Capacity {
 pub struct Engine {
     keys: Keys,
     world: ArcSwap<World>,
+    /// Worlds so far.
+    worlds: AtomicU64,
     states: Arc<StateRegistry>,
     detector: Detector,
     recipients: Table,
@@ -262,6 +264,7 @@ impl Engine {
         let short_lived = (capacity.message_ids / 16).max(1024);
         Ok(Self {
             world: ArcSwap::from_pointee(world),
+            worlds: AtomicU64::new(1),
             states,
             detector: Detector::new(capacity.conversations, capacity.known_authors),
             recipients: Table::new(capacity.recipients, false),
@@ -297,6 +300,8 @@ impl Engine {
         let earlier = self.world.load();
         let world = World::new(parts, policy, &self.keys, &self.states, Some(&earlier), now)?;
         self.world.store(Arc::new(world));
+        // Release: who sees the new number finds the new world.
+        self.worlds.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
@@ -346,12 +351,18 @@ impl Engine {
 
     /// The state of a new session.
     pub fn session(&self, client: Option<IpAddr>) -> Transaction {
-        Transaction::new(self.world(), client, &self.keys)
+        let number = self.worlds.load(Ordering::Acquire);
+        Transaction::new(self.world(), number, client, &self.keys)
     }
 
     /// A message begins: its envelope sender and authenticated user, as they were sent.
     pub fn begin(&self, tx: &mut Transaction, sender: &[u8], user: Option<&[u8]>, now: Timestamp) {
-        tx.begin(&self.world.load(), sender, user, &self.keys, now);
+        let number = self.worlds.load(Ordering::Acquire);
+        // Sessions on all threads share the world: nothing of it is touched that need not be.
+        if tx.world_number != number {
+            (tx.world, tx.world_number) = (self.world(), number);
+        }
+        tx.begin(sender, user, &self.keys, now);
     }
 
     /// A recipient, as it was sent: looked up, and counted by its author.

@@ -21,6 +21,8 @@ const MAX_NAME: usize = 1024;
 /// message without giving its memory back.
 pub struct Transaction {
     pub(super) world: Arc<World>,
+    /// Which of the engine's worlds it is.
+    pub(super) world_number: u64,
     pub(super) now: Timestamp,
     pub(super) client: Option<IpAddr>,
     /// Keyed hash of the client.
@@ -52,13 +54,14 @@ pub(super) struct ListRecipient {
 
 impl Transaction {
     /// An empty transaction of a session from `client`.
-    pub(super) fn new(world: Arc<World>, client: Option<IpAddr>, keys: &Keys) -> Self {
+    pub(super) fn new(world: Arc<World>, world_number: u64, client: Option<IpAddr>, keys: &Keys) -> Self {
         let address = client.map_or(0, |ip| match ip {
             IpAddr::V4(ip) => u128::from(ip.to_bits()),
             IpAddr::V6(ip) => ip.to_bits(),
         });
         Self {
             world,
+            world_number,
             now: Timestamp::default(),
             client,
             client_key: keys.combine(Role::Origin, &[address as u64, (address >> 64) as u64]),
@@ -79,19 +82,8 @@ impl Transaction {
     }
 
     /// Starts a message: its envelope sender as it was sent, and the authenticated user if there is one.
-    pub(super) fn begin(
-        &mut self,
-        world: &Arc<World>,
-        sender: &[u8],
-        user: Option<&[u8]>,
-        keys: &Keys,
-        now: Timestamp,
-    ) {
+    pub(super) fn begin(&mut self, sender: &[u8], user: Option<&[u8]>, keys: &Keys, now: Timestamp) {
         self.reset();
-        // Sessions on all threads share the world: its count of references is left alone where it can be.
-        if !Arc::ptr_eq(&self.world, world) {
-            self.world = Arc::clone(world);
-        }
         self.now = now;
         self.sender.extend_from_slice(sender.get(..MAX_NAME).unwrap_or(sender));
         self.user = user.map(|user| user.get(..MAX_NAME).unwrap_or(user).to_vec());
