@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::wait_until;
+use crate::harness::{PATIENCE, wait, wait_until};
 
 /// Where the protocol puts the number of an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -111,10 +111,13 @@ impl Browser {
     /// Waits until the first element that fits has this text.
     #[track_caller]
     pub fn wait_for_text(&self, css: &str, words: &str) -> String {
-        wait_until(&format!("{css} says {words:?}"), || {
-            let text = self.text(css);
-            text.contains(words).then_some(text)
-        })
+        let mut text = String::new();
+        let found = wait(|| {
+            text = self.text(css);
+            text.contains(words).then_some(())
+        });
+        assert!(found.is_some(), "not within {PATIENCE:?}: {css} says {words:?}; it says {text:?}");
+        text
     }
 
     /// Waits until an element fits.

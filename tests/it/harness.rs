@@ -26,13 +26,18 @@ pub const TOUCHY: &str = "members = 840_000\nfree = 1\nstorm_min = 2\n";
 
 /// Waits until `look` finds something; the test fails if that takes too long.
 #[track_caller]
-pub fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait(look).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
+}
+
+/// The same; nothing if it takes too long.
+pub fn wait<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let watch = Stopwatch::start();
     loop {
-        if let Some(found) = look() {
+        let found = look();
+        if found.is_some() || watch.elapsed() >= PATIENCE {
             return found;
         }
-        assert!(watch.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
