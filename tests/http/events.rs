@@ -148,7 +148,18 @@ fn a_stream_ends_with_the_token_that_opened_it() {
     site.gate.set(rules(OLD));
     site.daemon.shared.counters.watched.add_one();
     assert_eq!(next(&mut stream).unwrap().1["counts"]["watched"], 1);
-    site.gate.set(rules("another one, of thirty-two bytes or so"));
+    const NEW: &str = "another one, of thirty-two bytes or so";
+    site.gate.set(rules(NEW));
+    // Whoever comes with the new one is not sent away together with those of before.
+    let mut comes = site.tcp();
+    assert_eq!(exchange(&mut comes, ask.replace(OLD, NEW).as_bytes()).unwrap().status, 200);
     assert_eq!(std::iter::from_fn(|| next(&mut stream)).find(|(name, _)| name != "pulse"), None);
     assert_eq!(exchange(&mut site.tcp(), ask.as_bytes()).unwrap().status, 401);
+    let mut comes = BufReader::new(comes);
+    for watched in 2..5 {
+        site.daemon.shared.counters.watched.add_one();
+        let heard =
+            std::iter::from_fn(|| next(&mut comes)).find(|(_, data)| data["counts"]["watched"] == watched);
+        assert!(heard.is_some(), "the stream was ended");
+    }
 }

@@ -24,7 +24,7 @@ use tracing::error;
 
 use super::App;
 use super::fail::Failed;
-use super::guard::{Access, Gate};
+use super::guard::{Access, Edition, Gate};
 use super::route::Route;
 use super::serve::Place;
 use crate::admin::api::{Missed, Pulse};
@@ -54,8 +54,12 @@ pub(super) fn routes() -> Vec<Route> {
     )]
 }
 
-async fn stream(State(app): State<Arc<App>>, Extension(place): Extension<Place>) -> Result<Response, Failed> {
-    let events = app.hub.subscribe().ok_or_else(|| {
+async fn stream(
+    State(app): State<Arc<App>>,
+    Extension(place): Extension<Place>,
+    Extension(edition): Extension<Edition>,
+) -> Result<Response, Failed> {
+    let events = app.hub.subscribe(edition).ok_or_else(|| {
         let message =
             "too many event streams ([admin.http] max_streams), or another becalm has taken over: come again";
         Failed::new(StatusCode::SERVICE_UNAVAILABLE, "no_stream", message)
@@ -72,7 +76,7 @@ pub(super) struct Hub(Mutex<Streams>);
 
 struct Streams {
     /// None: another becalm has taken over.
-    open: Option<Vec<mpsc::Sender<Bytes>>>,
+    open: Option<Vec<(Edition, mpsc::Sender<Bytes>)>>,
     most: usize,
     /// One came since the last beat: it wants to know the figures.
     newcomer: bool,
@@ -84,16 +88,16 @@ impl Hub {
     }
 
     /// One more stream; none where there are as many as may be.
-    fn subscribe(&self) -> Option<Events> {
+    fn subscribe(&self, edition: Edition) -> Option<Events> {
         let mut streams = self.streams();
         let most = streams.most;
         let open = streams.open.as_mut()?;
-        open.retain(|stream| !stream.is_closed());
+        open.retain(|(_, stream)| !stream.is_closed());
         if open.len() >= most {
             return None;
         }
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        open.push(sender);
+        open.push((edition, sender));
         streams.newcomer = true;
         Some(Events { greeting: Some(Bytes::from_static(GREETING.as_bytes())), receiver })
     }
@@ -101,7 +105,7 @@ impl Hub {
     /// To every stream. One that is full does not read, and is ended.
     fn send(&self, text: &Bytes) {
         if let Some(open) = &mut self.streams().open {
-            open.retain(|stream| stream.try_send(text.clone()).is_ok());
+            open.retain(|(_, stream)| stream.try_send(text.clone()).is_ok());
         }
     }
 
@@ -112,10 +116,10 @@ impl Hub {
         (streams.open.as_ref().map_or(0, Vec::len), newcomer)
     }
 
-    /// Ends all streams; whoever still may, comes again.
-    fn end_all(&self) {
+    /// Ends the streams that were asked for under other rules; whoever still may, comes again.
+    fn end_all_but(&self, edition: Edition) {
         if let Some(open) = &mut self.streams().open {
-            open.clear();
+            open.retain(|(began, _)| *began == edition);
         }
     }
 
@@ -129,11 +133,10 @@ impl Hub {
     }
 }
 
-/// Writes the events for all streams, for as long as the daemon lives. Where other people may look from now on, all
-/// streams are ended: a token that was taken away is no good for a stream either.
+/// Writes the events for all streams, for as long as the daemon lives. Where other people may look from now on, the
+/// streams of before are ended: a token that was taken away is no good for a stream either.
 pub(super) async fn produce(daemon: Arc<dyn Backend>, hub: Arc<Hub>, gate: Arc<Gate>) {
     let mut feed = daemon.feed();
-    let mut rules = gate.changes();
     let mut beat = interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last: Option<Pulse> = None;
@@ -150,10 +153,7 @@ pub(super) async fn produce(daemon: Arc<dyn Backend>, hub: Arc<Hub>, gate: Arc<G
                 Err(RecvError::Closed) => return,
             },
             _ = beat.tick() => {
-                let changed = gate.changes();
-                if std::mem::replace(&mut rules, changed) != changed {
-                    hub.end_all();
-                }
+                hub.end_all_but(gate.edition());
                 let (open, newcomer) = hub.look();
                 if open == 0 {
                     continue;

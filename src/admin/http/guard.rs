@@ -67,6 +67,10 @@ pub struct Rules {
     pub token: Option<Token>,
 }
 
+/// Which rules about who may look: whoever was let in under an earlier edition may not be welcome any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Edition(u64);
+
 /// Decides. Its rules can be changed while it does.
 #[derive(Debug, Default)]
 pub struct Gate {
@@ -85,10 +89,9 @@ impl Gate {
         }
     }
 
-    /// How often the rules about who may look were changed: whoever was let in before the last time may not be welcome
-    /// any more.
-    pub(super) fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
+    /// Under which rules requests are looked at now.
+    pub(super) fn edition(&self) -> Edition {
+        Edition(self.changes.load(Ordering::Acquire))
     }
 
     /// Is the request meant for becalm?

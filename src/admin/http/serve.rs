@@ -289,6 +289,8 @@ impl Shop {
         let mut response = match self.app.gate.check_host(caller, request.uri(), request.headers()) {
             Ok(()) => {
                 request.extensions_mut().insert(caller);
+                // Taken before the token is looked at, not after.
+                request.extensions_mut().insert(self.app.gate.edition());
                 request.extensions_mut().insert(place);
                 self.router.call(request.map(Body::new)).await?
             }
