@@ -189,15 +189,15 @@ fn prefix(text: &str) -> Option<(Prefix, &str)> {
     let word_end =
         text.find(|c: char| c.is_whitespace() || matches!(c, '[' | '(' | '^' | '*' | ':' | '：'))?;
     let (word, rest) = text.split_at(word_end);
-    let kind = if REPLY.contains(&word) {
-        Prefix::Reply
+    // The colon first: most words have none behind them, and need not be looked for.
+    let rest = counter(rest.trim_start()).trim_start().strip_prefix([':', '：'])?;
+    if REPLY.contains(&word) {
+        Some((Prefix::Reply, rest))
     } else if FORWARD.contains(&word) {
-        Prefix::Forward
+        Some((Prefix::Forward, rest))
     } else {
-        return None;
-    };
-    let rest = counter(rest.trim_start()).trim_start();
-    rest.strip_prefix([':', '：']).map(|rest| (kind, rest))
+        None
+    }
 }
 
 /// `rest` without a count of replies in front.

@@ -114,7 +114,8 @@ impl Marker {
         let (at, copies, list) = (mark.at.as_secs(), mark.copies, mark.list.unwrap_or(0));
         // Rounded up: nothing goes before its time.
         let until = mark.until.map_or(0, |until| until.as_millis().div_ceil(1000));
-        write!(text, "; t={at}; copies={copies}; until={until}; list={list:x}").expect("memory takes all text");
+        write!(text, "; t={at}; copies={copies}; until={until}; list={list:x}")
+            .expect("memory takes all text");
         self.signed(text)
     }
 

@@ -94,7 +94,7 @@ fn exact_asctime(text: &[u8; 24]) -> Option<Timestamp> {
     let [_, _, _, b' ', m1, m2, m3, b' ', d1, d2, b' ', clock_and_year @ ..] = text else { return None };
     let (time, year) = clock_and_year.split_at(8);
     let day = if *d1 == b' ' { number(&[*d2], 1)? } else { number(&[*d1, *d2], 2)? };
-    let year = number(year.strip_prefix(b" ")?, 4).filter(|year| *year >= 1000)?;
+    let year = number(year.strip_prefix(b" ")?, 4)?;
     timestamp(year, month(&[*m1, *m2, *m3])?, day, clock(time)?, 0)
 }
 
