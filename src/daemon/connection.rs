@@ -223,8 +223,6 @@ impl Handler {
             for index in (1..=self.tx.foreign_marks().min(MAX_FOREIGN_MARKS)).rev() {
                 changes.delete_header(mark::HEADER.as_bytes(), index);
             }
-            let list =
-                decision.list.as_ref().and_then(|list| self.shared.engine.list_named(list.as_bytes(), now));
             let mark = Mark {
                 queue_id: queue_id.to_owned(),
                 verdict: decision.action.name().to_owned(),
@@ -233,7 +231,7 @@ impl Handler {
                 at: now,
                 copies: decision.audience,
                 until: decision.reason.until(),
-                list: list.map(|list| list.key).or(decision.conversation),
+                list: decision.list_key.or(decision.conversation),
             };
             changes
                 .prepend_header(mark::HEADER.as_bytes(), self.shared.marker.load().value(&mark).as_bytes());

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::copies::Copies;
 use super::gatherings::storm_ended;
 use super::keys::{Keys, Role};
-use super::remember::{exempt_share, note_verdict, share, trigger_name};
+use super::remember::{exempt_share, judged, note_verdict, share, trigger_name};
 use super::thread::{Thread, Traces};
 use super::transaction::Transaction;
 use super::verdict::{self, Action, ListVerdict};
@@ -93,6 +93,10 @@ pub(super) struct Weighed {
     retried: SmallVec<[Option<Judgement>; 2]>,
     /// The same for the set of its recipients, where no list is named.
     pub same_recipients: Option<Judgement>,
+    /// For each list (or for the set of its recipients, where no list is named): the key of its judgement, should it
+    /// come again. None has a message without a usable id.
+    retry_keys: SmallVec<[u64; 2]>,
+    parts_key: Option<u64>,
     /// For each list: was this message counted when it came before?
     counted: SmallVec<[bool; 2]>,
     /// Nothing in it is new.
@@ -151,7 +155,7 @@ impl Engine {
         self.conclude(tx, &facts, &verdicts, &weighed, now, &mut decision);
         decision.copies = Copies::of(&decision, tx, &weighed);
         let limited = matches!(decision.reason, Reason::Limit(_));
-        self.remember(tx, &facts, &weighed, &verdicts, limited, now, &mut decision);
+        self.remember(tx, &weighed, &verdicts, limited, now, &mut decision);
         decision
     }
 
@@ -167,37 +171,41 @@ impl Engine {
             .user
             .as_deref()
             .and_then(|user| crate::mail::author(world.rules(), Some(user), None, b"", |_| false));
+        let traces = Traces::read(&tx.head, queue_id, &self.keys);
+        // Unique enough for a message without a usable id: who, when and how many.
+        let fallback = || {
+            let queue_id = self.keys.bytes(Role::Conversation, queue_id.unwrap_or_default());
+            self.keys.combine(Role::Conversation, &[author_key, tx.now.as_millis(), tx.digest, queue_id])
+        };
         Facts {
             author,
             author_key,
             user,
-            traces: Traces::read(&tx.head, queue_id, &self.keys),
             automatic: tx.head.automatic(matches!(tx.sender.as_slice(), b"" | b"<>")).is_some(),
             redistributed: tx.head.redistributed(),
             wants_receipts: tx.head.wants_receipt(),
-            // Unique enough for a message without a usable id: who, when and how many.
-            fallback: self.keys.combine(
-                Role::Conversation,
-                &[
-                    author_key,
-                    tx.now.as_millis(),
-                    tx.digest,
-                    self.keys.bytes(Role::Conversation, queue_id.unwrap_or_default()),
-                ],
-            ),
+            fallback: if traces.name_a_thread() { 0 } else { fallback() },
+            traces,
         }
     }
 
     /// Adds up what the message reaches: earlier parts count, what has been counted already does not.
     fn weigh(&self, tx: &Transaction, facts: &Facts, lists: &[Arc<WatchedList>], now: Timestamp) -> Weighed {
-        let seen = |last: u64| self.retries.get_dated(self.retry_key(facts, last)?, now, COUNTED_MEMORY);
+        let id = facts.traces.message_id;
+        let retry_key = |last: u64| id.map(|id| retry_key(&self.keys, id, facts.author_key, last));
+        let retry_keys: SmallVec<[u64; 2]> = if lists.is_empty() {
+            retry_key(tx.digest).into_iter().collect()
+        } else {
+            lists.iter().filter_map(|list| retry_key(list.key)).collect()
+        };
+        let seen = |nth: usize| self.retries.get_dated(*retry_keys.get(nth)?, now, COUNTED_MEMORY);
         let still_holds = |(memo, at): (RetryMemo, Timestamp)| {
             // A suspicion whose time is over is judged anew.
             let over = matches!(memo.judgement, Judgement::Suspicion { until } if until <= now);
             (now.since(at) < RETRY_MEMORY && !over).then_some(memo)
         };
         let seen_by_list: SmallVec<[Option<(RetryMemo, Timestamp)>; 2]> =
-            lists.iter().map(|list| seen(list.key)).collect();
+            (0..lists.len()).map(seen).collect();
         let counted: SmallVec<[bool; 2]> = seen_by_list.iter().map(Option::is_some).collect();
         // What a storm stopped comes again after an operator has ended it: it is judged anew.
         let by_list: SmallVec<[Option<RetryMemo>; 2]> = lists
@@ -205,7 +213,7 @@ impl Engine {
             .zip(seen_by_list)
             .map(|(list, seen)| seen.filter(|(_, at)| *at > list.state.forgiven()).and_then(still_holds))
             .collect();
-        let seen_by_recipients = seen(tx.digest);
+        let seen_by_recipients = if lists.is_empty() { seen(0) } else { None };
         let came_before = if lists.is_empty() {
             seen_by_recipients.is_some()
         } else {
@@ -220,7 +228,8 @@ impl Engine {
         let repeated =
             if lists.is_empty() { same_recipients.is_some() } else { retried.iter().all(Option::is_some) };
 
-        let earlier = self.parts_key(facts).and_then(|key| self.parts.get_dated(key, now, RETRY_MEMORY));
+        let parts_key = id.map(|id| parts_key(&self.keys, id, facts.author_key));
+        let earlier = parts_key.and_then(|key| self.parts.get_dated(key, now, RETRY_MEMORY));
         // What its parts came to in a storm that an operator has ended since is no verdict any more.
         let earlier = earlier.filter(|(part, at)| part.list != 0 || *at > forgiven).map(|(part, _)| part);
         let new = lists.iter().zip(&retried).filter(|(_, retried)| retried.is_none() || repeated);
@@ -230,7 +239,19 @@ impl Engine {
             Some(part) => part.audience.saturating_add(own),
             None => own,
         };
-        Weighed { audience, own, retried, same_recipients, counted, earlier, repeated, came_before, limited }
+        Weighed {
+            audience,
+            own,
+            retried,
+            same_recipients,
+            retry_keys,
+            parts_key,
+            counted,
+            earlier,
+            repeated,
+            came_before,
+            limited,
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "they are one message, one list and two who are told")]
@@ -283,32 +304,25 @@ impl Engine {
         tx.lists.is_empty() && few && weighed.earlier.is_none()
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what the message is, what came of it, and where it is noted"
-    )]
     fn remember(
         &self,
         tx: &Transaction,
-        facts: &Facts,
         weighed: &Weighed,
         verdicts: &[ListVerdict],
         limited: bool,
         now: Timestamp,
         decision: &mut Decision,
     ) {
-        let Some(parts_key) = self.parts_key(facts) else { return };
+        let Some(parts_key) = weighed.parts_key else { return };
         if !weighed.repeated || (weighed.limited && !limited) {
-            for verdict in verdicts {
+            for (verdict, key) in verdicts.iter().zip(&weighed.retry_keys) {
                 let list = match &verdict.list {
-                    Some(list) if !tx.lists.is_empty() => Some(list.key),
-                    _ => None,
+                    Some(list) if !tx.lists.is_empty() => list.key,
+                    _ => 0,
                 };
-                if let Some(key) = self.retry_key(facts, list.unwrap_or(tx.digest)) {
-                    let memo = RetryMemo { judgement: verdict.judgement, limited };
-                    self.retries.put(key, memo, now);
-                    note_verdict(&mut decision.record, list.unwrap_or(0), memo);
-                }
+                let memo = RetryMemo { judgement: verdict.judgement, limited };
+                self.retries.put(*key, memo, now);
+                note_verdict(&mut decision.record, list, memo);
             }
         }
         if weighed.repeated {
@@ -352,7 +366,9 @@ impl Engine {
             if let Some(list) = &worst.list {
                 // Into the same memory: it is the first one, nearly always.
                 decision.list.get_or_insert_default().clone_from(&list.address);
-                decision.storm = storm_name(list, now).filter(|_| worst.judgement != Judgement::Pass);
+                decision.list_key = Some(list.key);
+                let is_part = worst.judgement != Judgement::Pass;
+                decision.storm = if is_part { storm_name(list, now) } else { None };
             }
         }
         // What is stopped is not charged; what came before and passed has been; and what was read only because
@@ -419,16 +435,6 @@ impl Engine {
             known_key: self.keys.combine(Role::Known, &[list_key, facts.author_key]),
         }
     }
-
-    fn parts_key(&self, facts: &Facts) -> Option<u64> {
-        let id = facts.traces.message_id?;
-        Some(parts_key(&self.keys, id, facts.author_key))
-    }
-
-    fn retry_key(&self, facts: &Facts, last: u64) -> Option<u64> {
-        let id = facts.traces.message_id?;
-        Some(retry_key(&self.keys, id, facts.author_key, last))
-    }
 }
 
 pub(super) fn parts_key(keys: &Keys, message: u64, author: u64) -> u64 {
@@ -440,20 +446,6 @@ pub(super) fn retry_key(keys: &Keys, message: u64, author: u64, last: u64) -> u6
     keys.combine(Role::Retry, &[message, author, last])
 }
 
-/// What is kept of a message beside what it writes for each list.
-fn judged(tx: &Transaction, facts: &Facts, lists: &[Arc<WatchedList>], now: Timestamp) -> Judged {
-    let watched = !lists.is_empty() || tx.recipients >= tx.world.watch.many_recipients;
-    Judged {
-        at: now,
-        author: facts.author_key,
-        message: facts.traces.message_id.unwrap_or_default(),
-        origin: if watched { tx.origin_key } else { 0 },
-        digest: tx.digest,
-        ids: facts.traces.others().collect(),
-        ..Judged::default()
-    }
-}
-
 impl Decision {
     fn accept(tx: &Transaction, facts: &Facts, lists: &[Arc<WatchedList>]) -> Self {
         Self {
@@ -461,6 +453,7 @@ impl Decision {
             would: Action::Accept,
             reason: Reason::Calm,
             list: lists.first().map(|list| list.address.clone()),
+            list_key: lists.first().map(|list| list.key),
             storm: None,
             conversation: None,
             audience: audience(&tx.world, lists.iter()).saturating_add(tx.plain_recipients()),

@@ -38,7 +38,7 @@ use smallvec::SmallVec;
 pub use by_hand::{Done, Refusal};
 pub use copies::Copies;
 pub use judging::Share;
-pub use keys::{Keys, Role};
+pub use keys::{KeyHasher, Keys, Role};
 pub use near::Near;
 pub use transaction::Transaction;
 pub use verdict::Action;
@@ -117,6 +117,8 @@ pub struct Decision {
     pub reason: Reason,
     /// The list that decided, or the first one named.
     pub list: Option<String>,
+    /// Its key.
+    pub list_key: Option<u64>,
     /// The storm that the message belongs to.
     pub storm: Option<String>,
     /// Keyed hash of its conversation, where it goes to many recipients and no list.

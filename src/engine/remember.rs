@@ -4,12 +4,14 @@
 //! says was written is written again, at its own time: to join it in another order, or twice, ends in the same
 //! state (but for automatic mail, of which a record counts each time).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::gatherings::storm_ended;
-use super::judging::{PartMemo, RetryMemo, parts_key, retry_key};
+use super::judging::{Facts, PartMemo, RetryMemo, parts_key, retry_key};
 use super::keys::Role;
 use super::thread::Thread;
+use super::transaction::Transaction;
 use super::world::WatchedList;
 use super::{Engine, name_storm};
 use crate::journal::event::Event;
@@ -235,6 +237,20 @@ impl Engine {
                 figures: StormFigures { held, copies_held, delivered, copies_delivered },
             },
         });
+    }
+}
+
+/// What is kept of a message beside what it writes for each list.
+pub(super) fn judged(tx: &Transaction, facts: &Facts, lists: &[Arc<WatchedList>], now: Timestamp) -> Judged {
+    let watched = !lists.is_empty() || tx.recipients >= tx.world.watch.many_recipients;
+    Judged {
+        at: now,
+        author: facts.author_key,
+        message: facts.traces.message_id.unwrap_or_default(),
+        origin: if watched { tx.origin_key } else { 0 },
+        digest: tx.digest,
+        ids: facts.traces.others().collect(),
+        ..Judged::default()
     }
 }
 

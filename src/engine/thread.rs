@@ -25,7 +25,8 @@ pub(super) struct Traces {
     pub message_id: Option<u64>,
     parents: SmallVec<[u64; 8]>,
     thread_index: Option<u64>,
-    subject: Vec<u8>,
+    /// Of its base subject, unless that is empty.
+    subject: Option<u64>,
     replies_by_subject: bool,
 }
 
@@ -37,8 +38,13 @@ impl Traces {
             parents: head.parent_ids().iter().map(|id| keys.bytes(Role::MessageId, id)).collect(),
             thread_index: head.thread_index().map(|guid| keys.bytes(Role::ThreadIndex, &guid)),
             replies_by_subject: subject.reply,
-            subject: subject.base.into_bytes(),
+            subject: (!subject.base.is_empty()).then(|| keys.bytes(Role::Subject, subject.base.as_bytes())),
         }
+    }
+
+    /// Can [`Threads::join`] do without a fallback?
+    pub fn name_a_thread(&self) -> bool {
+        self.message_id.is_some() && self.subject.is_some()
     }
 
     /// The ids that belong to its thread, beside its own.
@@ -76,8 +82,7 @@ impl Threads {
     /// Finds the thread of a message to a list (`list_key` 0: to none) and remembers every trace of it.
     /// `fallback` names a new thread that has no Message-ID.
     pub fn join(&self, traces: &Traces, list_key: u64, fallback: u64, keys: &Keys, now: Timestamp) -> Thread {
-        let subject_key = (!traces.subject.is_empty())
-            .then(|| keys.combine(Role::Subject, &[list_key, keys.bytes(Role::Subject, &traces.subject)]));
+        let subject_key = traces.subject.map(|subject| keys.combine(Role::Subject, &[list_key, subject]));
         let thread = self.find(traces, subject_key, fallback, now);
 
         self.note(traces.message_id.into_iter().chain(traces.others()), subject_key, thread.key, now);

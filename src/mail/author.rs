@@ -119,6 +119,10 @@ pub(super) fn first_mailbox(field: &[u8]) -> Option<&[u8]> {
 /// Display names, comments and group names are left out, and bare words too unless there is nothing else.
 fn mailboxes(field: &[u8]) -> SmallVec<[&[u8]; 4]> {
     let mut found = SmallVec::new();
+    if let Some(mailbox) = plain_mailbox(field) {
+        found.push(mailbox);
+        return found;
+    }
     let mut lone_word = None;
     let mut start = 0;
     let mut at = 0;
@@ -165,6 +169,23 @@ fn mailboxes(field: &[u8]) -> SmallVec<[&[u8]; 4]> {
     }
     found.extend(resort);
     found
+}
+
+/// The one mailbox of a field without quotes, comments, groups and commas, as nearly all From fields are.
+fn plain_mailbox(field: &[u8]) -> Option<&[u8]> {
+    let special = |byte: u8| matches!(byte, b'"' | b'(' | b'\\' | b':' | b',' | b';');
+    // Without a way out in the middle, many bytes are looked at at once.
+    if field.iter().fold(false, |any, byte| any | special(*byte)) {
+        return None;
+    }
+    let mailbox = match memchr::memchr(b'<', field) {
+        None => field.trim_ascii(),
+        Some(open) => {
+            let inside = field.get(open + 1..)?;
+            inside.get(..memchr::memchr(b'>', inside)?).filter(|_| memchr::memchr(b'<', inside).is_none())?
+        }
+    };
+    mailbox.contains(&b'@').then_some(mailbox)
 }
 
 /// An unbalanced quote hides the address behind it; then whatever the last brackets hold will do.

@@ -1,6 +1,8 @@
 //! Which conversation a message belongs to: ids out of Message-ID, References and In-Reply-To however broken
 //! they are, and Outlook's Thread-Index.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use smallvec::SmallVec;
@@ -52,7 +54,7 @@ impl Ids {
     /// Takes in the value of one References field: its newest ids, and its oldest.
     pub fn references(&mut self, value: &[u8]) {
         let oldest = brackets(value).next().and_then(normal);
-        let mut found = SmallVec::<[Id; 12]>::new();
+        let mut found = SmallVec::<[Id<'_>; 12]>::new();
         if oldest.is_some() {
             for id in brackets_back(value).take(MAX_TOKENS).filter_map(normal) {
                 if found.len() + 1 >= MAX_PARENT_IDS {
@@ -81,7 +83,7 @@ impl Ids {
         let tokens: SmallVec<[&[u8]; 4]> = brackets(value).take(MAX_TOKENS).collect();
         // `Message from Jo <jo@example.org> of Monday <id@example.org>`: the first is no id.
         let prose = tokens.len() > 1 && has_prose(value);
-        let mut found: SmallVec<[Id; 4]> = tokens
+        let mut found: SmallVec<[Id<'_>; 4]> = tokens
             .into_iter()
             .filter(|token| !prose || !looks_like_mailbox(token))
             .filter_map(normal)
@@ -121,11 +123,11 @@ impl Ids {
         self.text.get(start..end)
     }
 
-    fn known(&self, places: &[(usize, usize)], id: &Id) -> bool {
+    fn known(&self, places: &[(usize, usize)], id: &[u8]) -> bool {
         places.iter().any(|&place| self.get(place) == Some(id))
     }
 
-    fn store(&mut self, id: &Id) -> Option<(usize, usize)> {
+    fn store(&mut self, id: &[u8]) -> Option<(usize, usize)> {
         let start = self.text.len();
         if start + id.len() > MAX_IDS_BYTES {
             return None;
@@ -140,10 +142,10 @@ impl Ids {
     }
 }
 
-type Id = SmallVec<[u8; 96]>;
+type Id<'a> = Cow<'a, [u8]>;
 
 /// The id in the value of a Message-ID field, without brackets and blanks.
-pub(super) fn message_id(value: &[u8]) -> Option<Id> {
+pub(super) fn message_id(value: &[u8]) -> Option<Id<'_>> {
     brackets(value).next().map_or_else(|| normal(value), normal)
 }
 
@@ -227,20 +229,20 @@ fn brackets_back(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// An id without brackets, blanks and control characters; `None` if it is none.
-fn normal(token: &[u8]) -> Option<Id> {
+fn normal(token: &[u8]) -> Option<Id<'_>> {
     // Blanks are the space and control characters.
     let kept = |byte: u8| (byte > b' ') & (byte != 0x7f) & (byte != b'<') & (byte != b'>');
     // Nearly all ids are kept whole. Without a way out in the middle, many bytes are looked at at once.
-    let id: Id = if token.len() <= MAX_ID && token.iter().fold(true, |all, byte| all & kept(*byte)) {
-        SmallVec::from_slice(token)
+    let id = if token.len() <= MAX_ID && token.iter().fold(true, |all, byte| all & kept(*byte)) {
+        Cow::Borrowed(token)
     } else {
-        token.iter().copied().filter(|byte| kept(*byte)).take(MAX_ID + 1).collect()
+        Cow::Owned(token.iter().copied().filter(|byte| kept(*byte)).take(MAX_ID + 1).collect())
     };
     (MIN_ID..=MAX_ID).contains(&id.len()).then_some(id)
 }
 
 /// Ids without brackets. Prose is none: either every word has an `@`, or one word alone has a digit.
-fn bare(value: &[u8]) -> SmallVec<[Id; 4]> {
+fn bare(value: &[u8]) -> SmallVec<[Id<'_>; 4]> {
     let words = || {
         value
             .split(|byte| byte.is_ascii_whitespace() || matches!(byte, b',' | b';' | b'"'))

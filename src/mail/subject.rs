@@ -84,19 +84,22 @@ pub(super) fn clean(value: &[u8]) -> String {
 /// The same for most subjects, which are plain: a tenth of the work.
 fn clean_ascii(value: &[u8]) -> String {
     let mut clean = Vec::with_capacity(value.len());
-    let mut blank = false;
-    for byte in value {
-        match byte {
-            b'\t'..=b'\r' | b' ' => blank = !clean.is_empty(),
-            byte if byte.is_ascii_control() => {}
-            byte => {
-                if std::mem::take(&mut blank) {
-                    clean.push(b' ');
-                }
-                clean.push(byte.to_ascii_lowercase());
-            }
+    for word in value.split(|byte| matches!(byte, b'\t'..=b'\r' | b' ')) {
+        let before = clean.len();
+        if before > 0 {
+            clean.push(b' ');
+        }
+        let start = clean.len();
+        if word.iter().any(u8::is_ascii_control) {
+            clean.extend(word.iter().filter(|byte| !byte.is_ascii_control()));
+        } else {
+            clean.extend_from_slice(word);
+        }
+        if clean.len() == start {
+            clean.truncate(before);
         }
     }
+    clean.make_ascii_lowercase();
     String::from_utf8(clean).expect("ASCII is UTF-8")
 }
 
@@ -186,15 +189,15 @@ fn prefix(text: &str) -> Option<(Prefix, &str)> {
     let word_end =
         text.find(|c: char| c.is_whitespace() || matches!(c, '[' | '(' | '^' | '*' | ':' | '：'))?;
     let (word, rest) = text.split_at(word_end);
-    let kind = if REPLY.contains(&word) {
-        Prefix::Reply
+    // The colon first: most words have none behind them, and need not be looked for.
+    let rest = counter(rest.trim_start()).trim_start().strip_prefix([':', '：'])?;
+    if REPLY.contains(&word) {
+        Some((Prefix::Reply, rest))
     } else if FORWARD.contains(&word) {
-        Prefix::Forward
+        Some((Prefix::Forward, rest))
     } else {
-        return None;
-    };
-    let rest = counter(rest.trim_start()).trim_start();
-    rest.strip_prefix([':', '：']).map(|rest| (kind, rest))
+        None
+    }
 }
 
 /// `rest` without a count of replies in front.

@@ -11,6 +11,8 @@
 //! becalm's acted upon by writing a header. The queue id is part of it: a mark copied to another message is
 //! worth nothing there.
 
+use std::fmt::Write as _;
+
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -102,21 +104,19 @@ impl Marker {
 
     /// The value of the header field.
     pub fn value(&self, mark: &Mark) -> String {
-        let text = format!(
-            "v=1; node={}; id={}; verdict={}; reason={}; storm={}; t={}; copies={}; until={}; list={:x}",
-            self.node,
-            plain(&mark.queue_id),
-            plain(&mark.verdict),
-            plain(&mark.reason),
-            plain(&mark.storm),
-            mark.at.as_secs(),
-            mark.copies,
-            // Rounded up: nothing goes before its time.
-            mark.until.map_or(0, |until| until.as_millis().div_ceil(1000)),
-            mark.list.unwrap_or(0),
-        );
-        let code = self.code(&text);
-        format!("{text}; mac={code}")
+        let mut text = String::with_capacity(MAX_VALUE / 2);
+        text.extend(["v=1; node=", &self.node]);
+        let words = [&mark.queue_id, &mark.verdict, &mark.reason, &mark.storm];
+        for (name, word) in ["; id=", "; verdict=", "; reason=", "; storm="].into_iter().zip(words) {
+            text.push_str(name);
+            push_plain(&mut text, word);
+        }
+        let (at, copies, list) = (mark.at.as_secs(), mark.copies, mark.list.unwrap_or(0));
+        // Rounded up: nothing goes before its time.
+        let until = mark.until.map_or(0, |until| until.as_millis().div_ceil(1000));
+        write!(text, "; t={at}; copies={copies}; until={until}; list={list:x}")
+            .expect("memory takes all text");
+        self.signed(text)
     }
 
     /// Reads a field value. None unless it was made with one of the keys; the caller compares the queue id.
@@ -142,16 +142,14 @@ impl Marker {
 
     /// The value of [`OWN_HEADER`].
     pub fn own_value(&self, mark: &OwnMark) -> String {
-        let text = format!(
+        self.signed(format!(
             "own=1; node={}; kind={}; t={}; id={}; to={}",
             self.node,
             plain(&mark.kind),
             mark.at.as_secs(),
             hex(mark.message_id.as_bytes()),
             hex(mark.to.as_bytes()),
-        );
-        let code = self.code(&text);
-        format!("{text}; mac={code}")
+        ))
     }
 
     /// Reads a value of [`OWN_HEADER`]. None unless it was made with this key; the caller compares id, recipient and
@@ -186,10 +184,13 @@ impl Marker {
         (made_with(&self.mac) || self.earlier.iter().any(made_with)).then_some(text)
     }
 
-    fn code(&self, text: &str) -> String {
+    /// `text` and its code.
+    fn signed(&self, mut text: String) -> String {
         let mut mac = self.mac.clone();
         mac.update(text.as_bytes());
-        hex(mac.finalize().into_bytes().get(..MAC_BYTES).unwrap_or_default())
+        text.push_str("; mac=");
+        push_hex(&mut text, mac.finalize().into_bytes().get(..MAC_BYTES).unwrap_or_default());
+        text
     }
 }
 
@@ -199,8 +200,17 @@ fn field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    push_hex(&mut text, bytes);
+    text
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -216,12 +226,25 @@ fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
 
 /// Only what can stand in a field without quoting; at most 128 characters.
 fn plain(text: &str) -> String {
-    let kept: String = text
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-        .take(128)
-        .collect();
-    if kept.is_empty() { "-".to_owned() } else { kept }
+    let mut kept = String::new();
+    push_plain(&mut kept, text);
+    kept
+}
+
+/// The same, at the end of `to`.
+fn push_plain(to: &mut String, text: &str) {
+    const MOST: usize = 128;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    // Nearly all words are kept whole.
+    if (1..=MOST).contains(&text.len()) && text.bytes().all(is_plain) {
+        to.push_str(text);
+        return;
+    }
+    let before = to.len();
+    to.extend(text.bytes().filter(|byte| is_plain(*byte)).take(MOST).map(char::from));
+    if to.len() == before {
+        to.push('-');
+    }
 }
 
 /// Exactly [`MAC_BYTES`] bytes in hexadecimal.

@@ -72,6 +72,9 @@ pub fn received(value: &[u8]) -> Option<Timestamp> {
 
 /// `Mon Apr 29 00:01:27 2019`, also with `CEST` or `+0200` before the year or after it.
 fn asctime(text: &[u8]) -> Option<Timestamp> {
+    if let Some(time) = text.trim_ascii_end().try_into().ok().and_then(exact_asctime) {
+        return Some(time);
+    }
     let words = words(text);
     let mut words = words.iter().copied().skip(1);
     let (month, day) = (month(words.next()?)?, number(words.next()?, 2)?);
@@ -84,6 +87,15 @@ fn asctime(text: &[u8]) -> Option<Timestamp> {
         (None, []) => return None,
     };
     timestamp(year, month, day, seconds, offset)
+}
+
+/// Exactly as asctime(3) writes it, as nearly all are: every part has its place.
+fn exact_asctime(text: &[u8; 24]) -> Option<Timestamp> {
+    let [_, _, _, b' ', m1, m2, m3, b' ', d1, d2, b' ', clock_and_year @ ..] = text else { return None };
+    let (time, year) = clock_and_year.split_at(8);
+    let day = if *d1 == b' ' { number(&[*d2], 1)? } else { number(&[*d1, *d2], 2)? };
+    let year = number(year.strip_prefix(b" ")?, 4)?;
+    timestamp(year, month(&[*m1, *m2, *m3])?, day, clock(time)?, 0)
 }
 
 fn words(text: &[u8]) -> SmallVec<[&[u8]; 8]> {

@@ -27,11 +27,13 @@ pub fn fields(head: &[u8]) -> impl Iterator<Item = Field<'_>> {
     std::iter::from_fn(move || {
         loop {
             let field = take_field(&mut rest)?;
-            let colon = memchr::memchr(b':', field).unwrap_or(0);
-            let (name, value) = field.split_at(colon);
-            let name = name.trim_ascii_end();
-            if !name.is_empty() && name.iter().all(u8::is_ascii_graphic) {
-                return Some((name, value.get(1..)?.trim_ascii()));
+            // Names are short: their end is found soonest while they are looked at.
+            let end = field.iter().position(|byte| !byte.is_ascii_graphic() || *byte == b':').unwrap_or(0);
+            let (name, rest) = field.split_at(end);
+            if !name.is_empty()
+                && let Some(value) = rest.trim_ascii_start().strip_prefix(b":")
+            {
+                return Some((name, value.trim_ascii()));
             }
         }
     })
@@ -88,12 +90,17 @@ pub fn addresses(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     // Without quotes, comments and groups, commas tell them apart.
     let plain =
         memchr::memchr3(b'"', b'(', b'\\', value).is_none() && memchr::memchr2(b':', b';', value).is_none();
+    let bare = memchr::memchr(b'<', value).is_none();
     std::iter::from_fn(move || {
         loop {
             if rest.is_empty() {
                 return None;
             }
-            let (mailbox, after) = if plain { take_plain(rest) } else { take_mailbox(rest) };
+            let (mailbox, after) = match (plain, bare) {
+                (true, true) => take_bare(rest),
+                (true, false) => take_plain(rest),
+                (false, _) => take_mailbox(rest),
+            };
             rest = after;
             if !mailbox.is_empty() {
                 return Some(mailbox);
@@ -144,12 +151,17 @@ fn take_field<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(field)
 }
 
-/// The address of the first mailbox, and what follows its comma, where nothing is quoted.
-fn take_plain(text: &[u8]) -> (&[u8], &[u8]) {
+/// What stands before the first comma, and what follows it.
+fn take_bare(text: &[u8]) -> (&[u8], &[u8]) {
     let comma = memchr::memchr(b',', text).unwrap_or(text.len());
     let (mailbox, after) = text.split_at(comma);
-    let after = after.get(1..).unwrap_or_default();
-    let Some(open) = memchr::memrchr(b'<', mailbox) else { return (mailbox.trim_ascii(), after) };
+    (mailbox.trim_ascii(), after.get(1..).unwrap_or_default())
+}
+
+/// The address of the first mailbox, and what follows its comma, where nothing is quoted.
+fn take_plain(text: &[u8]) -> (&[u8], &[u8]) {
+    let (mailbox, after) = take_bare(text);
+    let Some(open) = memchr::memrchr(b'<', mailbox) else { return (mailbox, after) };
     let inside = mailbox.get(open + 1..).unwrap_or_default();
     let end = memchr::memchr(b'>', inside).unwrap_or(inside.len());
     (inside.get(..end).unwrap_or_default().trim_ascii(), after)

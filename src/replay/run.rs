@@ -160,9 +160,7 @@ impl Run {
         for (name, value) in &fields {
             self.tx.header(name, value);
         }
-        let verdict = self.judge(&fields, now);
-        self.tx.reset();
-        verdict
+        self.judge(&fields, now)
     }
 
     /// Lets time pass until nothing waits and no storm is open, and reports: becalm first, then the other rules.

@@ -154,6 +154,17 @@ proptest! {
     }
 
     #[test]
+    fn plain_fields_are_read_as_all_others(field in "[a-zé .]{0,6}(<[a-z@. ]{0,8}>|[a-z@. ]{0,9})[a-z> ]{0,3}<?") {
+        // A comma at the end takes it off the short way.
+        let long_way = format!("{field},");
+        if let Some(mailbox) = plain_mailbox(field.as_bytes()) {
+            prop_assert_eq!(plain_mailbox(long_way.as_bytes()), None);
+            let found = mailboxes(long_way.as_bytes());
+            prop_assert!(!found.is_empty() && found.iter().all(|found| *found == mailbox));
+        }
+    }
+
+    #[test]
     fn any_sender_and_user_are_answered_for(sender in prop::collection::vec(any::<u8>(), 0..80), user in prop::collection::vec(any::<u8>(), 0..40), wrapped in "(SRS[01]|prvs|btv1|bounce)?[-=+@.a-z0-9]{0,40}") {
         for sender in [&sender[..], wrapped.as_bytes()] {
             if let Some(found) = author(&rules(), Some(&user), None, sender, is_list) {

@@ -1,10 +1,12 @@
 //! What a run has met: lists by number, and conversations told apart.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::NO_LIST;
+use crate::engine::KeyHasher;
 use crate::engine::WatchedList;
 use crate::time::Timestamp;
 
@@ -18,7 +20,7 @@ const SPELLINGS: usize = 16_384;
 #[derive(Default)]
 pub(super) struct Lists {
     pub(super) all: Vec<Known>,
-    pub(super) by_key: HashMap<u64, usize>,
+    pub(super) by_key: HashMap<u64, usize, BuildHasherDefault<KeyHasher>>,
 }
 
 pub(super) struct Known {
@@ -53,8 +55,8 @@ impl Lists {
 /// Counts different keys. Of very many, one that is seen again after very many others counts again.
 #[derive(Default)]
 pub(super) struct Distinct {
-    present: HashSet<u64>,
-    past: HashSet<u64>,
+    present: HashSet<u64, BuildHasherDefault<KeyHasher>>,
+    past: HashSet<u64, BuildHasherDefault<KeyHasher>>,
     pub(super) count: u64,
 }
 
@@ -103,8 +105,12 @@ fn fingerprint(text: &[u8]) -> u64 {
         (mixed as u64) ^ (mixed >> 64) as u64
     };
     let (words, rest) = text.as_chunks::<8>();
+    // The last word may begin in the one before it: as well told apart, and sooner than byte by byte.
+    let last = match text.last_chunk::<8>() {
+        Some(word) => u64::from_le_bytes(*word),
+        None => rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte)),
+    };
     let hash =
         words.iter().fold(text.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)) ^ SPREAD);
-    let last = rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte));
     mix(hash, last) | 1 << 63
 }
