@@ -14,6 +14,10 @@ use becalm::load::process::{Memory, Process};
 
 use super::STORM_LIST;
 
+/// Messages that becalm may hold, the most that can be set: what it holds is measured, not what it refuses when the
+/// quarantine is full.
+const HELD: u32 = 100_000;
+
 /// Lists in becalm's directory beside the one that storms: the look-up is a real one.
 const LISTS: usize = 1_000;
 
@@ -136,6 +140,7 @@ fn becalm_toml(folder: &Path, socket: &Path, many_recipients: Option<u32>) -> St
         "[listen]\nsockets = [\"unix:{}\"]\ngroup = \"\"\n\
          [admin]\nsocket = \"{folder}/admin.sock\"\n\
          [state]\ndirectory = \"{folder}\"\n\
+         [quarantine]\nmax_count = {HELD}\nmax_bytes = 1_000_000_000_000\n\
          [[list]]\naddress = \"{STORM_LIST}\"\nmembers = 840_000\nmode = \"hold\"\n",
         socket.display()
     );

@@ -25,7 +25,7 @@ use becalm::load::{End, Generator, Load, Mix, Shape};
 use becalm::milter::mta::Profile;
 
 use filters::{Running, Which, Workshop};
-use report::{Row, Table, Turn};
+use report::{Answers, Row, Table, Turn};
 
 /// The list that storms; `becalm.toml` in `filters.rs` knows it.
 const STORM_LIST: &str = "everybody@example.org";
@@ -244,7 +244,7 @@ fn run(case: &Case, options: &Options, workshop: &Workshop) -> io::Result<Vec<(u
             .map(|(filter, _)| Row {
                 which: filter.which,
                 turns: Vec::new(),
-                note: String::new(),
+                answers: Answers::default(),
                 memory: Default::default(),
             })
             .collect();
@@ -254,9 +254,9 @@ fn run(case: &Case, options: &Options, workshop: &Workshop) -> io::Result<Vec<(u
                 order.reverse();
             }
             for ((filter, generator), row) in order {
-                let (turn, note) = turn(filter, generator, load(connections))?;
+                let (turn, answers) = turn(filter, generator, load(connections))?;
                 row.turns.push(turn);
-                row.note = note;
+                row.answers.add(answers);
             }
         }
         for ((filter, _), row) in filters.iter().zip(&mut rows) {
@@ -268,7 +268,7 @@ fn run(case: &Case, options: &Options, workshop: &Workshop) -> io::Result<Vec<(u
     Ok(tables)
 }
 
-fn turn(filter: &Running, generator: &Generator, load: Load) -> io::Result<(Turn, String)> {
+fn turn(filter: &Running, generator: &Generator, load: Load) -> io::Result<(Turn, Answers)> {
     let before = (filter.cpu()?, own_cpu());
     let (outcome, failure) = generator.run(load, |_, _| {});
     if let Some(error) = failure {
@@ -276,13 +276,9 @@ fn turn(filter: &Running, generator: &Generator, load: Load) -> io::Result<(Turn
     }
     let cpu = filter.cpu()?.saturating_sub(before.0);
     let own_cpu = own_cpu().saturating_sub(before.1);
-    let share = |part: u64| 100.0 * part as f64 / outcome.messages.max(1) as f64;
-    let note = match (outcome.headers_read, outcome.held) {
-        (0, _) => String::new(),
-        (read, 0) => format!("headers of {:.0} %", share(read)),
-        (read, held) => format!("headers of {:.0} %, held {:.1} %", share(read), share(held)),
-    };
-    Ok((Turn::new(outcome.messages, outcome.elapsed, cpu, own_cpu), note))
+    let answers =
+        Answers { messages: outcome.messages, headers_read: outcome.headers_read, held: outcome.held };
+    Ok((Turn::new(outcome.messages, outcome.elapsed, cpu, own_cpu), answers))
 }
 
 fn judge(case: &Case, goal: &Goal, tables: &[(usize, Table)]) -> String {

@@ -1,5 +1,6 @@
 //! What was measured, as ratios: absolute figures are the machine's mood.
 
+use std::fmt;
 use std::time::Duration;
 
 use becalm::load::bare::Bare;
@@ -29,14 +30,48 @@ impl Turn {
     }
 }
 
+/// What a filter did with the mail.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Answers {
+    /// Messages in all.
+    pub messages: u64,
+    /// Those whose headers it had sent.
+    pub headers_read: u64,
+    /// Those it put on hold.
+    pub held: u64,
+}
+
+impl Answers {
+    /// Adds those of another turn.
+    pub fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.headers_read += other.headers_read;
+        self.held += other.held;
+    }
+}
+
+/// Nothing of mail that was answered at DATA.
+impl fmt::Display for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = |part: u64| 100.0 * part as f64 / self.messages.max(1) as f64;
+        if self.headers_read > 0 {
+            write!(f, "headers of {:.0} %", share(self.headers_read))?;
+        }
+        if self.held > 0 {
+            write!(f, ", held {:.1} %", share(self.held))?;
+        }
+        Ok(())
+    }
+}
+
 /// All turns of one filter, in the order of the rounds.
 pub struct Row {
     /// Which filter.
     pub which: Which,
     /// Its turns.
     pub turns: Vec<Turn>,
-    /// What is worth knowing of what it answered.
-    pub note: String,
+    /// What it answered in all of them.
+    pub answers: Answers,
     /// After the last round.
     pub memory: Memory,
 }
@@ -84,7 +119,7 @@ impl Table {
                 cpu,
                 row.own_cpu(),
                 row.memory.peak as f64 / f64::from(1 << 20),
-                row.note
+                row.answers
             );
         }
     }

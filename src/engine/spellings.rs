@@ -10,8 +10,8 @@ const SPELLINGS: usize = 32_768;
 /// Places where one may stand.
 const WAYS: usize = 4;
 
-/// From the keyed hash of an address as it was sent to the key of what it names: a mailbox (never a list), or an
-/// author. Belongs to one directory: another may have other lists, and read addresses otherwise.
+/// From the keyed hash of an address as it was sent to the key of what it names: a recipient, or an author.
+/// Belongs to one directory: another may have other lists, and read addresses otherwise.
 pub struct Spellings(Box<[Set]>);
 
 /// One cache line.

@@ -27,6 +27,9 @@ const MAX_ABSENT_LISTS: usize = 10_000;
 /// Authors whose rate is kept at a time; 32 bytes each, taken only if authors are limited.
 const LIMITED_AUTHORS: usize = 65_536;
 
+/// Turned round in the hash of a spelling that names a list: it is in the same set, and nobody takes it for a mailbox.
+const OF_LIST: u64 = 1 << 63;
+
 /// Everything about the site that can change at a reload.
 pub struct World {
     /// Lists and their members.
@@ -44,7 +47,7 @@ pub struct World {
     lists: Vec<Arc<WatchedList>>,
     by_key: HashMap<u64, ListId, BuildHasherDefault<KeyHasher>>,
     pattern_lists: DashMap<u64, Arc<WatchedList>>,
-    /// Recipients that are no lists.
+    /// Recipients that are no lists; and, apart from them by [`OF_LIST`], lists.
     pub(super) spellings: Spellings,
     /// Who writes, by envelope sender and authenticated user.
     pub(super) authors: Spellings,
@@ -231,6 +234,10 @@ impl World {
         keys: &Keys,
         now: Timestamp,
     ) -> Option<(u64, Option<Arc<WatchedList>>)> {
+        let named_before = self.spellings.key(spelling ^ OF_LIST).and_then(|key| self.by_key.get(&key));
+        if let Some(list) = named_before.and_then(|id| self.lists.get(id.index())) {
+            return Some((list.key, Some(Arc::clone(list))));
+        }
         let address = self.rules().canonical(raw, buf)?;
         let full = keys.bytes(Role::Recipient, address.full());
         let base = address.base().map(|base| (keys.bytes(Role::Recipient, base), base));
@@ -242,8 +249,11 @@ impl World {
             let pattern = self.lists.get(self.snapshot.matching_pattern(&address)?.index())?;
             Some(self.pattern_list(pattern, key, short, now))
         });
-        if list.is_none() {
-            self.spellings.put(spelling, key);
+        match &list {
+            None => self.spellings.put(spelling, key),
+            Some(list) if list.key == key && !list.by_pattern => self.spellings.put(spelling ^ OF_LIST, key),
+            // Its extension is part of its name, or it matched a pattern.
+            Some(_) => {}
         }
         Some((key, list))
     }

@@ -279,3 +279,24 @@ fn a_deferred_message_is_deferred_again_and_not_counted_again() {
     assert!(matches!(site.send(&letter).action, Action::Defer { .. }));
     assert_eq!(held(&site), before);
 }
+
+#[test]
+fn a_spelling_names_its_list_again_and_no_longer_than_the_list_is_there() {
+    let site = setup(&[(ALL, 500), ("team+staff@example.org", 40), ("all-*@example.org", 7)]).build();
+    let reached = |to: &str| site.send(&Letter::new("jo@example.org", to)).audience;
+    for _ in 0..3 {
+        assert_eq!(reached(ALL), 500);
+        assert_eq!(reached("<ALL+week@Example.org>"), 500, "its extension is none of its name");
+        assert_eq!(reached("Team+Staff@example.org"), 40, "and here it is");
+        assert_eq!(reached("all-blue@example.org"), 7);
+        assert_eq!(reached("all-*@example.org"), 7, "who writes the pattern itself");
+        assert!(!site.is_watched(&Letter::new("lou@example.org", "team@example.org")));
+    }
+    site.reload(&setup(&[("team@example.org", 40)]));
+    for _ in 0..3 {
+        for former in [ALL, "<ALL+week@Example.org>", "all-blue@example.org"] {
+            assert!(!site.is_watched(&Letter::new("kim@example.org", former)), "{former}");
+        }
+        assert!(site.is_watched(&Letter::new("kim-2@example.org", "Team+Staff@example.org")));
+    }
+}
