@@ -171,17 +171,30 @@ fn mailboxes(field: &[u8]) -> SmallVec<[&[u8]; 4]> {
     found
 }
 
-/// The one mailbox of a field without quotes, comments, groups and commas, as nearly all From fields are.
+/// The one mailbox of a field without comments, groups and commas, and without quotes but around its display name, as
+/// nearly all From fields are.
 fn plain_mailbox(field: &[u8]) -> Option<&[u8]> {
+    let (text, quoted) = match field.strip_prefix(b"\"") {
+        None => (field, false),
+        Some(rest) => {
+            let (name, rest) = rest.split_at(memchr::memchr(b'"', rest)?);
+            if memchr::memchr(b'\\', name).is_some() {
+                return None;
+            }
+            (rest.get(1..)?, true)
+        }
+    };
     let special = |byte: u8| matches!(byte, b'"' | b'(' | b'\\' | b':' | b',' | b';');
     // Without a way out in the middle, many bytes are looked at at once.
-    if field.iter().fold(false, |any, byte| any | special(*byte)) {
+    if text.iter().fold(false, |any, byte| any | special(*byte)) {
         return None;
     }
-    let mailbox = match memchr::memchr(b'<', field) {
-        None => field.trim_ascii(),
+    let mailbox = match memchr::memchr(b'<', text) {
+        // The quotes are part of the address.
+        None if quoted => return None,
+        None => text.trim_ascii(),
         Some(open) => {
-            let inside = field.get(open + 1..)?;
+            let inside = text.get(open + 1..)?;
             inside.get(..memchr::memchr(b'>', inside)?).filter(|_| memchr::memchr(b'<', inside).is_none())?
         }
     };

@@ -154,7 +154,7 @@ proptest! {
     }
 
     #[test]
-    fn plain_fields_are_read_as_all_others(field in "[a-zé .]{0,6}(<[a-z@. ]{0,8}>|[a-z@. ]{0,9})[a-z> ]{0,3}<?") {
+    fn plain_fields_are_read_as_all_others(field in "(\"[a-z@<>,;:() \\\\]{0,8}\"?)?[a-zé .]{0,6}(<[a-z@. ]{0,8}>|[a-z@. ]{0,9})[a-z> ]{0,3}<?") {
         // A comma at the end takes it off the short way.
         let long_way = format!("{field},");
         if let Some(mailbox) = plain_mailbox(field.as_bytes()) {
