@@ -283,7 +283,7 @@ pub struct TableUse {
     pub evictions: u64,
     /// Entries that found no place.
     pub refused: u64,
-    /// Memory, taken at start.
+    /// Memory; taken at start, but for storms without a list, which take it as they come.
     pub bytes: usize,
 }
 

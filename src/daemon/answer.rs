@@ -283,6 +283,7 @@ impl Daemon {
             slots("recipients", recipients),
             entries("known authors", known.occupied, known.capacity, known.evictions, known.bytes),
             entries("message ids", ids.occupied, ids.capacity, ids.evictions, ids.bytes),
+            slots("storms without a list", tables.storms_without_a_list),
         ]
     }
 

@@ -22,6 +22,7 @@ use crate::storm::detector::{Conversation, Judgement, Post, Transition};
 use crate::storm::policy::Mode;
 use crate::storm::state::{ListState, Phase, StateImage, StormFigures};
 use crate::time::Timestamp;
+use crate::window::TableStats;
 
 /// Storms that are remembered, about 1 KB each. Further ones are judged all the same, without a name.
 const MOST: usize = 1024;
@@ -257,6 +258,8 @@ pub(super) struct Gatherings {
     count: AtomicUsize,
     /// The latest end by hand.
     forgiven: AtomicU64,
+    /// Storms that found no place.
+    refused: AtomicU64,
 }
 
 impl Gatherings {
@@ -279,6 +282,8 @@ impl Gatherings {
             });
         }
         if all.len() >= MOST && !all.contains_key(&key) {
+            // Relaxed: a figure for people.
+            self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         let gathering = all.entry(key).or_insert_with(|| {
@@ -296,6 +301,18 @@ impl Gatherings {
             return Vec::new();
         }
         self.lock().values().cloned().collect()
+    }
+
+    /// How full it is.
+    pub fn stats(&self) -> TableStats {
+        let occupied = self.count.load(Ordering::Acquire);
+        TableStats {
+            capacity: MOST,
+            occupied,
+            evictions: 0,
+            refused: self.refused.load(Ordering::Relaxed),
+            bytes: occupied * (size_of::<Gathering>() + size_of::<(u64, Arc<Gathering>)>()),
+        }
     }
 
     /// An operator has ended one: what its storm stopped is judged anew when it comes again.

@@ -245,6 +245,8 @@ pub struct Tables {
     pub known_authors: SetStats,
     /// Ids and subjects.
     pub message_ids: CacheStats,
+    /// Storms among many recipients that are remembered; those beyond have no name. Its memory grows with them.
+    pub storms_without_a_list: TableStats,
 }
 
 impl Engine {
@@ -459,6 +461,7 @@ impl Engine {
             recipients: self.recipients.stats(),
             known_authors: self.detector.known_authors(),
             message_ids: self.threads.stats(),
+            storms_without_a_list: self.gatherings.stats(),
         }
     }
 }

@@ -308,6 +308,8 @@ fn so_many_storms_among_many_recipients_are_named_and_the_others_judged_all_the_
     assert_eq!((one_too_many.reason, &one_too_many.storm), (Reason::Storm, &None));
     assert!(one_too_many.events.is_empty());
     assert_eq!(site.engine.storms(site.now).len(), 1024);
+    let table = site.engine.tables().storms_without_a_list;
+    assert_eq!((table.occupied, table.capacity, table.refused), (1024, 1024, 1));
     // Room is made by those that are over.
     site.wait(HOUR + SECOND);
     assert_eq!(site.engine.tick(site.now).len(), 1024);

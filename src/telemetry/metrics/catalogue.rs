@@ -30,7 +30,8 @@ pub const VERDICTS: &[&str] = &[
 ];
 
 /// The bounded tables, as `becalm status` names them.
-pub const TABLES: &[&str] = &["conversations", "recipients", "known_authors", "message_ids"];
+pub const TABLES: &[&str] =
+    &["conversations", "recipients", "known_authors", "message_ids", "storms_without_a_list"];
 
 /// Why nothing more is held.
 pub const LIMITS: &[&str] = &["max_count", "max_bytes", "disk"];
@@ -148,7 +149,7 @@ catalogue! {
     TABLE_CAPACITY: Gauge "becalm_table_capacity" [TABLE]
         "Places in the table.";
     TABLE_BYTES: Gauge "becalm_table_bytes" [TABLE]
-        "Its memory, taken at the start.";
+        "Its memory; taken at the start, but for storms without a list, which take it as they come.";
     TABLE_EVICTIONS: Counter "becalm_table_evictions_total" [TABLE]
         "Entries that had to go for others before their time.";
     TABLE_REFUSED: Counter "becalm_table_refused_total" [TABLE]
