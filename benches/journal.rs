@@ -62,12 +62,7 @@ fn engine(now: Timestamp) -> Engine {
         snapshot: Arc::new(Snapshot::of(lists.collect(), AddressRules::default())),
         default_policy: policy.clone(),
         exempt: Exempt::default(),
-        watch: Watch {
-            many_recipients: 50,
-            parts_within: Duration::from_secs(120),
-            unknown_list_authors: 20,
-            unknown_list_window: Duration::from_secs(3600),
-        },
+        watch: Watch::default(),
         limits: LimitSettings::default(),
     };
     let born = Timestamp::from_millis(now.as_millis() - 60 * 86_400_000);

@@ -5,7 +5,6 @@
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use becalm::directory::snapshot::{List, Snapshot};
 use becalm::engine::{Capacity, Engine, Exempt, Parts, Watch};
@@ -34,12 +33,7 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
         snapshot: Arc::new(Snapshot::of(vec![list], AddressRules::default())),
         default_policy: Policy::default(),
         exempt: Exempt::default(),
-        watch: Watch {
-            many_recipients: 50,
-            parts_within: Duration::from_secs(120),
-            unknown_list_authors: 20,
-            unknown_list_window: Duration::from_secs(3600),
-        },
+        watch: Watch::default(),
         limits: LimitSettings::default(),
     };
     let capacity = Capacity { conversations: 64, recipients: 64, known_authors: 64, message_ids: 64 };

@@ -154,6 +154,7 @@ pub fn existing_marker(config: &Config, now: Timestamp) -> std::io::Result<Marke
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::AddressRules;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
@@ -165,6 +166,12 @@ mod tests {
         let mut config = Config::default();
         config.state.directory = directory.to_owned();
         config
+    }
+
+    #[test]
+    fn what_is_watched_by_default_is_one_thing() {
+        let parts = parts(&Config::default(), Arc::new(Snapshot::of(Vec::new(), AddressRules::default())));
+        assert_eq!(parts.watch, Watch::default());
     }
 
     #[test]

@@ -103,12 +103,7 @@ impl Setup {
             snapshot: Arc::new(Snapshot::of(self.lists.clone(), rules)),
             default_policy: self.policy.clone(),
             exempt: self.exempt.clone(),
-            watch: Watch {
-                many_recipients: 50,
-                parts_within: 2 * MINUTE,
-                unknown_list_authors: 20,
-                unknown_list_window: HOUR,
-            },
+            watch: Watch::default(),
             limits: self.limits,
         }
     }

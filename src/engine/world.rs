@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use dashmap::DashMap;
 
@@ -89,17 +90,28 @@ impl Exempt {
     }
 }
 
-/// What makes a message worth reading.
+/// What makes a message worth reading; the default is that of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watch {
     /// Recipients in one transaction that make a message watched though no list is named.
     pub many_recipients: u32,
     /// For how long the same client and sender may bring further parts of a watched message.
-    pub parts_within: std::time::Duration,
+    pub parts_within: Duration,
     /// Distinct authors to an unknown address that make it a possible list.
     pub unknown_list_authors: u32,
     /// The window in which they are counted.
-    pub unknown_list_window: std::time::Duration,
+    pub unknown_list_window: Duration,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            many_recipients: 50,
+            parts_within: Duration::from_secs(120),
+            unknown_list_authors: 20,
+            unknown_list_window: Duration::from_secs(3600),
+        }
+    }
 }
 
 /// The states of all lists, by the keys of their addresses, across worlds.

@@ -1,7 +1,6 @@
 //! Runs on lists that no directory tells of: a scenario's, or one that is assumed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::report::Report;
 use super::run::{Mail, Run};
@@ -43,12 +42,7 @@ pub fn alone(list: &str, members: u64, policy: &Policy, capacity: Capacity) -> R
         snapshot: Arc::new(Snapshot::of(vec![assumed(list, members)], AddressRules::default())),
         default_policy: policy.clone(),
         exempt: Exempt::default(),
-        watch: Watch {
-            many_recipients: 50,
-            parts_within: Duration::from_secs(120),
-            unknown_list_authors: 20,
-            unknown_list_window: Duration::from_secs(3600),
-        },
+        watch: Watch::default(),
         limits: LimitSettings::default(),
     };
     let mut run = Run::new("becalm", parts, |_| policy.clone(), capacity)?;
