@@ -11,7 +11,7 @@ use becalm::engine::{Capacity, Engine, Exempt, Parts, Watch};
 use becalm::journal::checkpoint;
 use becalm::journal::codec;
 use becalm::journal::frame::{Frames, Header, Kind};
-use becalm::journal::record::Record;
+use becalm::journal::record::{Piece, Record};
 use becalm::mail::AddressRules;
 use becalm::storm::limits::LimitSettings;
 use becalm::storm::policy::Policy;
@@ -62,8 +62,8 @@ fuzz_target!(|data: &[u8]| {
     let list = match &record {
         Record::Judged(judged) => judged.shares.iter().any(|share| share.list != 0),
         Record::Opened(_) | Record::Ended(_) | Record::ByHand(_) => true,
-        Record::ClawedBack(_) => false,
-        Record::Known(_) | Record::Piece(_) => matches!(&record, Record::Piece(piece) if matches!(**piece, becalm::journal::record::Piece::List(_) | becalm::journal::record::Piece::ByHand(_))),
+        Record::Piece(piece) => matches!(**piece, Piece::List(_) | Piece::ByHand(_)),
+        Record::ClawedBack(_) | Record::Known(_) => false,
     };
     if !list {
         ENGINE.apply(&record, NOW);

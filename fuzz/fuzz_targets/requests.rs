@@ -34,6 +34,10 @@ fn harmless(id: &QueueId) {
     for place in id.places() {
         let (folders, name) = place.rsplit_once('/').unwrap_or(("", &place));
         assert_eq!(name, text);
-        assert!(folders.split('/').all(|folder| folder.len() <= 1 && folder.bytes().all(|b| b.is_ascii_hexdigit())));
+        assert!(
+            folders
+                .split('/')
+                .all(|folder| folder.len() <= 1 && folder.bytes().all(|b| b.is_ascii_hexdigit()))
+        );
     }
 }
