@@ -216,6 +216,12 @@ fn measure(options: &Options) -> io::Result<()> {
 
 /// One table for each number of connections.
 fn run(case: &Case, options: &Options, workshop: &Workshop) -> io::Result<Vec<(usize, Table)>> {
+    let numbers = if options.connections.is_empty() { case.connections } else { &options.connections };
+    numbers.iter().map(|&number| Ok((number, play(case, number, options, workshop)?))).collect()
+}
+
+/// By filters that have just been started: what earlier cases have put on hold is none of this one's.
+fn play(case: &Case, connections: usize, options: &Options, workshop: &Workshop) -> io::Result<Table> {
     let running = case.filters.iter().map(|which| workshop.start(*which)).collect::<io::Result<Vec<_>>>()?;
     let generators = running
         .iter()
@@ -227,7 +233,6 @@ fn run(case: &Case, options: &Options, workshop: &Workshop) -> io::Result<Vec<(u
         })
         .collect::<io::Result<Vec<_>>>()?;
     let filters: Vec<_> = running.iter().zip(&generators).collect();
-    let numbers = if options.connections.is_empty() { case.connections } else { &options.connections };
     let load = |connections| Load {
         connections,
         messages_per_session: case.messages_per_session.unwrap_or(options.session),
@@ -237,35 +242,28 @@ fn run(case: &Case, options: &Options, workshop: &Workshop) -> io::Result<Vec<(u
     for (filter, generator) in &filters {
         turn(filter, generator, load(2))?;
     }
-    let mut tables = Vec::new();
-    for &connections in numbers {
-        let mut rows: Vec<Row> = filters
-            .iter()
-            .map(|(filter, _)| Row {
-                which: filter.which,
-                turns: Vec::new(),
-                answers: Answers::default(),
-                memory: Default::default(),
-            })
-            .collect();
-        for round in 0..options.rounds {
-            let mut order: Vec<_> = filters.iter().zip(&mut rows).collect();
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for ((filter, generator), row) in order {
-                let (turn, answers) = turn(filter, generator, load(connections))?;
-                row.turns.push(turn);
-                row.answers.add(answers);
-            }
+    let row = |(filter, _): &(&Running, &Generator)| Row {
+        which: filter.which,
+        turns: Vec::new(),
+        answers: Answers::default(),
+        memory: Default::default(),
+    };
+    let mut rows: Vec<Row> = filters.iter().map(row).collect();
+    for round in 0..options.rounds {
+        let mut order: Vec<_> = filters.iter().zip(&mut rows).collect();
+        if round % 2 == 1 {
+            order.reverse();
         }
-        for ((filter, _), row) in filters.iter().zip(&mut rows) {
-            row.memory = filter.memory()?;
+        for ((filter, generator), row) in order {
+            let (turn, answers) = turn(filter, generator, load(connections))?;
+            row.turns.push(turn);
+            row.answers.add(answers);
         }
-        let title = format!("{}, {connections} connection(s)  [{}]", case.title, case.name);
-        tables.push((connections, Table { title, rows }));
     }
-    Ok(tables)
+    for ((filter, _), row) in filters.iter().zip(&mut rows) {
+        row.memory = filter.memory()?;
+    }
+    Ok(Table { title: format!("{}, {connections} connection(s)  [{}]", case.title, case.name), rows })
 }
 
 fn turn(filter: &Running, generator: &Generator, load: Load) -> io::Result<(Turn, Answers)> {
