@@ -43,6 +43,23 @@ fn a_storm_that_happened_is_stopped() {
 }
 
 #[test]
+fn a_reader_that_went_away_is_no_failure() {
+    // As in `becalm replay … 2>&1 | head -1`.
+    for arguments in [&["--scenario", "small"][..], &["--scenario", "small", "--json"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let status = std::process::Command::new(BECALM)
+            .args(["replay", "--config", "/dev/null"])
+            .args(arguments)
+            .stdout(writer.try_clone().expect("another end of it"))
+            .stderr(writer)
+            .status()
+            .expect("becalm can be run");
+        assert_eq!(status.code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
 fn a_seed_gives_the_same_report_again_and_many_give_their_spread() {
     let arguments = ["--scenario", "small", "--seed", "4"];
     assert_eq!(json(&arguments), json(&arguments));

@@ -97,7 +97,7 @@ impl<'c> Sender<'c> {
             Ok(_) => return Self::Daemon(socket),
             Err(error) => error,
         };
-        eprintln!(
+        tell!(
             "becalm: {error}\nbecalm: tried by this command instead, with this user's rights: becalm's may be fewer"
         );
         let clock = Clock::system();
@@ -107,7 +107,7 @@ impl<'c> Sender<'c> {
             && ways.iter().any(|(_, way)| matches!(way.means, Means::Mail(_)))
         {
             let key = config.state.directory.display();
-            eprintln!(
+            tell!(
                 "becalm: the key in {key} cannot be read ({error}): this mail goes without becalm's mark; run this as root or as becalm's user"
             );
         }

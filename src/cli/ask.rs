@@ -104,7 +104,7 @@ pub(super) fn load_config(path: Option<&std::path::Path>) -> anyhow::Result<Conf
         Ok((config, _)) => Ok(config),
         Err(report) => match Config::whereabouts(file) {
             Some((admin, state)) => {
-                eprintln!(
+                tell!(
                     "becalm: {} has mistakes (see `becalm check`); asking the daemon where it says",
                     file.display()
                 );

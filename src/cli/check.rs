@@ -431,7 +431,7 @@ mod tests {
         /// `None` where this machine has no Postfix.
         fn new(main: &str, master: &str) -> Option<Self> {
             if output("postconf", &[OsStr::new("-d"), OsStr::new("mail_version")]).is_err() {
-                eprintln!("skipped: there is no postconf on this machine");
+                tell!("skipped: there is no postconf on this machine");
                 return None;
             }
             let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,15 @@
 //! The command line: one file a command.
 
+// They panic where nobody reads any more: see `print` and `complain`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+/// As [`complain`], a line.
+macro_rules! tell {
+    ($($what:tt)*) => {
+        $crate::cli::complain(&(format!($($what)*) + "\n"))
+    };
+}
+
 mod alert;
 mod ask;
 mod bench;
@@ -107,7 +117,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => manual::completions(&args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("becalm: {}", in_full(&error));
+        tell!("becalm: {}", in_full(&error));
         ExitCode::FAILURE
     })
 }
@@ -141,6 +151,12 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Writes to standard error. Where nobody reads any more (`2>&1 | head`), nothing can be said of that either.
+pub(crate) fn complain(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

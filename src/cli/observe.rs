@@ -38,7 +38,7 @@ pub fn run(args: &ObserveArgs) -> anyhow::Result<ExitCode> {
     let on = args.switch == Switch::On;
     let when = match client::ask(&config.admin.socket, &Request::Observe(Observe { on })) {
         Ok(Reply::Observing(done)) => {
-            done.notes.iter().for_each(|note| eprintln!("becalm: {}", super::plain(note)));
+            done.notes.iter().for_each(|note| tell!("becalm: {}", super::plain(note)));
             "from now on".to_owned()
         }
         Ok(_) => bail!("becalm gave another answer than was asked for"),
@@ -46,7 +46,7 @@ pub fn run(args: &ObserveArgs) -> anyhow::Result<ExitCode> {
         // In an emergency what matters is that it is done.
         Err(error) => {
             throw(&site::observe_flag(&config), on)?;
-            eprintln!("becalm: this is not in the audit log: {error}");
+            tell!("becalm: this is not in the audit log: {error}");
             "as soon as a daemon sees it".to_owned()
         }
     };

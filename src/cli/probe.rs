@@ -78,7 +78,7 @@ pub fn run(args: &ProbeArgs) -> ExitCode {
         Ok(Outcome::NotAList | Outcome::NotCovered) => ExitCode::FAILURE,
         Ok(Outcome::Refused) => ExitCode::from(2),
         Err(error) => {
-            eprintln!("becalm: {}", super::in_full(&error));
+            tell!("becalm: {}", super::in_full(&error));
             ExitCode::from(2)
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The work is done in portions: a command that is interrupted and given again goes on with what is left.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -131,7 +131,7 @@ fn show(which: &Which) -> anyhow::Result<ExitCode> {
     }
     let missing = which.missing(&messages);
     for id in &missing {
-        eprintln!("becalm: {id}: not held (or not becalm's: `postqueue -p` lists all mail)");
+        tell!("becalm: {id}: not held (or not becalm's: `postqueue -p` lists all mail)");
     }
     Ok(if missing.is_empty() && !messages.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -146,7 +146,7 @@ fn act(deed: &Deed, act: Act) -> anyhow::Result<ExitCode> {
     let socket = which.ask.socket()?;
     let messages = which.find(&socket)?;
     for id in which.missing(&messages) {
-        eprintln!("becalm: {id}: not held (or not becalm's)");
+        tell!("becalm: {id}: not held (or not becalm's)");
     }
     if messages.is_empty() {
         if which.ask.wants_json() {
@@ -172,13 +172,13 @@ fn act(deed: &Deed, act: Act) -> anyhow::Result<ExitCode> {
         };
         super::print(&format!("{} {done}\n", count(outcome.done)))?;
         for failed in outcome.failed.iter().take(TOLD) {
-            eprintln!("becalm: {}: {}", failed.id, plain(&failed.reason));
+            tell!("becalm: {}: {}", failed.id, plain(&failed.reason));
         }
         if outcome.failed.len() > TOLD {
-            eprintln!("becalm: and {} more", outcome.failed.len() - TOLD);
+            tell!("becalm: and {} more", outcome.failed.len() - TOLD);
         }
         if left > 0 {
-            eprintln!("becalm: {left} were not come to: give the command again");
+            tell!("becalm: {left} were not come to: give the command again");
         }
     }
     let all = outcome.failed.is_empty() && left == 0 && which.missing(&messages).is_empty();
@@ -272,8 +272,7 @@ fn confirmed(act: Act, messages: &[HeldInfo]) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("this would {what}: say --yes");
     }
-    eprint!("{what}? [y/N] ");
-    std::io::stderr().flush()?;
+    super::complain(&format!("{what}? [y/N] "));
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))

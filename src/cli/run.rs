@@ -35,12 +35,12 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (mut config, remarks) = match Config::load(&path, args.config.is_some()) {
         Ok(loaded) => loaded,
         Err(report) => {
-            eprint!("{report}");
+            super::complain(&report.to_string());
             return Ok(ExitCode::from(EX_CONFIG));
         }
     };
     for line in remarks.to_string().lines() {
-        eprintln!("{line}");
+        tell!("{line}");
     }
     if !args.listen.is_empty() {
         config.listen.sockets = args.listen;
@@ -74,10 +74,10 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             "ready"
         );
         if let Some(line) = sockets.first().map(smtpd_milters) {
-            eprintln!("To plug becalm into Postfix, as the last milter in main.cf:\n{line}");
+            tell!("To plug becalm into Postfix, as the last milter in main.cf:\n{line}");
         }
         if !enforces {
-            eprintln!("becalm observes: it reports what it would hold, and touches nothing.");
+            tell!("becalm observes: it reports what it would hold, and touches nothing.");
         }
     })?;
     Ok(ExitCode::SUCCESS)

@@ -34,7 +34,7 @@ pub fn run(args: &BenchArgs) -> ExitCode {
             let text = if args.json { report.json() } else { report.text() };
             let printed = super::print(&text);
             if let Some(error) = report.error() {
-                eprintln!("becalm bench: {error}");
+                tell!("becalm bench: {error}");
             }
             match (printed, report.error(), report.passed()) {
                 (Err(_), ..) | (_, Some(_), _) => ExitCode::from(2),
@@ -43,7 +43,7 @@ pub fn run(args: &BenchArgs) -> ExitCode {
             }
         }
         Err(error) => {
-            eprintln!("becalm bench: {}", super::in_full(&error));
+            tell!("becalm bench: {}", super::in_full(&error));
             ExitCode::from(2)
         }
     }

@@ -171,7 +171,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     };
     super::print(&output)?;
     let rate = report.messages as f64 / took.as_secs_f64().max(1e-9);
-    eprintln!("{} messages in {:.2} s: {} messages/s", report.messages, took.as_secs_f64(), rate as u64);
+    tell!("{} messages in {:.2} s: {} messages/s", report.messages, took.as_secs_f64(), rate as u64);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -338,7 +338,7 @@ pub(super) fn play(mut runs: Vec<Run>, mut mail: Merged) -> Vec<Vec<Report>> {
         }
     }
     for error in mail.broken() {
-        eprintln!("becalm: {error}; what was read of it was played");
+        tell!("becalm: {error}; what was read of it was played");
     }
     let skipped: Skipped = mail.skipped();
     runs.into_iter().map(|run| run.finish(&skipped.by_reason())).collect()

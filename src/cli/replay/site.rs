@@ -91,7 +91,7 @@ impl Site {
 fn complain(snapshot: &Snapshot) -> anyhow::Result<()> {
     for source in snapshot.sources() {
         if let Some(why) = &source.stale {
-            eprintln!("becalm: {}: {why}", source.name);
+            tell!("becalm: {}: {why}", source.name);
         }
     }
     ensure!(
