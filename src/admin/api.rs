@@ -93,6 +93,9 @@ pub struct Status {
     pub max_connections: usize,
     /// Counts since the start.
     pub counts: Counts,
+    /// Lines of this process's log that are lost: nobody took them in time.
+    #[serde(default)]
+    pub log_lines_lost: u64,
     /// Seconds since the last message's DATA, or since the start where none has come.
     #[serde(default)]
     pub last_message_s: u64,

@@ -155,8 +155,8 @@ fn status_text(status: &Status) -> String {
         c.messages, c.watched, c.passed, c.observed, c.held, c.rejected, c.deferred, c.discarded, c.stripped
     ));
     lines.push(format!(
-        "trouble     {} failed open, {} watched without an end, {} sessions failed, {} connections refused",
-        c.failed_open, c.watched_unfinished, c.sessions_failed, c.connections_refused
+        "trouble     {} failed open, {} watched without an end, {} sessions failed, {} connections refused, {} log lines lost",
+        c.failed_open, c.watched_unfinished, c.sessions_failed, c.connections_refused, status.log_lines_lost
     ));
     lines.push(format!(
         "of the held {} released, {} returned to their senders; {} refused because no more may be held",

@@ -28,7 +28,7 @@ pub struct HelperArgs {
 
 /// Serves until it is ended.
 pub fn run(args: HelperArgs) -> anyhow::Result<ExitCode> {
-    log::start(log::Format::Text, tracing::Level::INFO)?;
+    let _log = log::start(log::Format::Text, tracing::Level::INFO)?.write()?;
     let settings =
         Settings { config_directory: args.config_dir, socket: args.socket, user: args.user, key: args.key };
     let helper = Helper::start(&settings).context("the helper cannot start")?;

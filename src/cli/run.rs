@@ -50,13 +50,14 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         LogFormat::Json => log::Format::Json,
         LogFormat::Journald => log::Format::Journald,
     };
-    log::start(format, config.log.level)?;
+    let log = log::start(format, config.log.level)?;
 
     let enforces = config.enforces();
     let sockets = config.listen.sockets.clone();
     let file = (args.config.is_some() || path.exists()).then_some(path);
     // Before there is another thread: what one gives up, those that it starts lack.
     let sandbox = sandbox::confine(&config);
+    let log = log.write()?;
     let started = match args.takeover {
         true => Daemon::take_over(config, file, Clock::system()).context("becalm cannot start"),
         false => Daemon::start(config, file, Clock::system()).context(
@@ -74,10 +75,10 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             "ready"
         );
         if let Some(line) = sockets.first().map(smtpd_milters) {
-            tell!("To plug becalm into Postfix, as the last milter in main.cf:\n{line}");
+            log.say(&format!("To plug becalm into Postfix, as the last milter in main.cf:\n{line}"));
         }
         if !enforces {
-            tell!("becalm observes: it reports what it would hold, and touches nothing.");
+            log.say("becalm observes: it reports what it would hold, and touches nothing.");
         }
     })?;
     Ok(ExitCode::SUCCESS)

@@ -19,6 +19,7 @@ use crate::journal::event::Event;
 use crate::quarantine::ledger::{Held, Position, Selected};
 use crate::storm::policy::Mode;
 use crate::storm::state::Phase;
+use crate::telemetry::log;
 use crate::telemetry::metrics::Exposition;
 use crate::time::Timestamp;
 use crate::window::TableStats;
@@ -231,6 +232,7 @@ impl Daemon {
             connections: shared.sessions(),
             max_connections: shared.max_connections(),
             counts: shared.counters.read(),
+            log_lines_lost: log::lost(),
             last_message_s: shared.since_last_message(now).as_secs(),
             lists: world.snapshot.lists().len(),
             storms: in_storm,

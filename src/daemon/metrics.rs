@@ -8,6 +8,7 @@ use crate::admin::api::{Journal, QuarantineState};
 use crate::clock::Stopwatch;
 use crate::storm::state::Phase;
 use crate::telemetry::counters::Counts;
+use crate::telemetry::log;
 use crate::telemetry::metrics::catalogue::*;
 use crate::telemetry::metrics::{Exposition, Page};
 use crate::time::Timestamp;
@@ -75,6 +76,7 @@ impl Daemon {
         page.labelled(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
         page.real(&START_TIME, self.started.as_millis() as f64 / 1e3);
         page.whole(&GENERATION, self.kin.generation());
+        page.whole(&LOG_LINES_LOST, log::lost());
         page.flag(&OBSERVING, shared.engine.is_observing());
         page.flag(&DRAINING, shared.is_draining());
         page.flag(&REFUSING, shared.is_refusing());

@@ -32,8 +32,9 @@ fn understood(output: &Output) -> (i32, Value, String) {
     (code, serde_json::from_slice(&output.stdout).unwrap_or(Value::Null), said)
 }
 
+/// Runs one that must be without fault; returns its JSON.
 #[track_caller]
-fn fine(arguments: &[&str]) -> Value {
+pub fn fine(arguments: &[&str]) -> Value {
     let (code, report, said) = run(arguments);
     assert_eq!((code, said.as_str()), (0, ""), "{report}");
     report

@@ -3,6 +3,7 @@
 use becalm::postfix::Postfix;
 use rustix::process::Signal;
 
+use crate::bench::fine;
 use crate::harness::{Becalm, Letter, Mailbox, Site, TOUCHY, fates, person, queued, start, start_storm};
 
 const ALL: &str = "all@example.org";
@@ -117,4 +118,21 @@ fn a_becalm_killed_under_load_loses_nothing() {
     }
     assert!(sent.iter().any(|id| fates.held.contains(id)), "it was at work");
     assert!(fates.is_delivered(&sent[119]), "and then it was not");
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_neither_mail_nor_the_end() {
+    let mut becalm = Becalm::start(&format!(
+        "[log]\nlevel = 'debug'\n[verdict]\nmode = 'hold'\n[[list]]\naddress = '{ALL}'\n{TOUCHY}"
+    ));
+    let log = becalm.log_reader();
+    let unread = log.stop_reading();
+    // Each of them is worth a line of some 200 bytes, and a pipe takes 64 KiB.
+    let report = fine(&["--socket", &becalm.milter(), "--mix", "storm", "--list", ALL, "-n", "2000"]);
+    assert!(report["filters"][0]["held"].as_u64() > Some(1_900), "{report}");
+    becalm.signal(Signal::TERM);
+    assert!(becalm.wait());
+    drop(unread);
+    // What the pipe took was read in the end: it had been full of such lines.
+    becalm.wait_for_log("held");
 }

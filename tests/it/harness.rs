@@ -59,12 +59,17 @@ pub struct Becalm {
 
 /// What it says on standard error.
 #[derive(Default)]
-struct Log {
+pub struct Log {
     lines: Mutex<Vec<String>>,
     more: Condvar,
 }
 
 impl Log {
+    /// Nobody reads what it says until this is dropped.
+    pub fn stop_reading(&self) -> impl Drop {
+        self.locked()
+    }
+
     fn lines(&self) -> Vec<String> {
         self.locked().clone()
     }
@@ -190,6 +195,11 @@ impl Becalm {
     /// The folder with its files.
     pub fn home(&self) -> &Path {
         self.home.path()
+    }
+
+    /// Its log, to stop reading it.
+    pub fn log_reader(&self) -> Arc<Log> {
+        Arc::clone(&self.log)
     }
 
     /// What it said so far.

@@ -65,6 +65,8 @@ catalogue! {
         "1 while watched mail is answered with 421, to come again to the becalm that takes over.";
     DEGRADED: Gauge "becalm_degraded" [PART]
         "1 where something is not as it should be: a journal that loses events, a directory source that is stale, a helper that does not answer, a hold queue that is full, a reload that was refused.";
+    LOG_LINES_LOST: Counter "becalm_log_lines_lost_total" []
+        "Lines of the log that nobody took in time, or that could not be written: mail does not wait for the log.";
     RELOAD_OK: Gauge "becalm_last_reload_successful" []
         "0 if the last reload was refused because of errors; the old configuration stays in force.";
 
