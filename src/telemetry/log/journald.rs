@@ -34,11 +34,11 @@ pub(super) struct Journald(pub(super) Arc<Queue>);
 
 impl<S: Subscriber> Layer<S> for Journald {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut fields = Fields { message: String::new(), others: Vec::new() };
+        let mut fields = Fields::default();
         event.record(&mut fields);
-        let mut entry = entry(*event.metadata().level(), &fields.message);
+        let mut entry = entry(*event.metadata().level(), &(fields.message + &fields.text));
         put(&mut entry, "TARGET", event.metadata().target());
-        entry.append(&mut fields.others);
+        entry.append(&mut fields.own);
         self.0.put(entry);
     }
 }
@@ -74,26 +74,36 @@ fn put(entry: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 /// What an event has to say.
+#[derive(Default)]
 struct Fields {
     message: String,
+    /// The other fields once more, as text: `journalctl` shows the message alone.
+    text: String,
     /// The other fields, as in an entry.
-    others: Vec<u8>,
+    own: Vec<u8>,
+}
+
+impl Fields {
+    fn put(&mut self, name: &str, value: &str) {
+        // Names of fields are names in our own code; journald wants capitals.
+        put(&mut self.own, &format!("BECALM_{}", name.to_ascii_uppercase()), value);
+    }
 }
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "message" => value.clone_into(&mut self.message),
-            // Names of fields are names in our own code; journald wants capitals.
-            name => put(&mut self.others, &format!("BECALM_{}", name.to_ascii_uppercase()), value),
-        }
+        // Written to a string, which takes everything.
+        let _ = write!(self.text, " {field}={value:?}");
+        self.put(field.name(), value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let mut text = String::new();
-        // A value that cannot be written is empty.
-        let _ = write!(text, "{value:?}");
-        self.record_str(field, &text);
+        if field.name() == "message" {
+            let _ = write!(self.message, "{value:?}");
+            return;
+        }
+        let _ = write!(self.text, " {field}={value:?}");
+        self.put(field.name(), &format!("{value:?}"));
     }
 }
 
@@ -145,7 +155,7 @@ mod tests {
             ("BECALM_LIST", "all@example.org"),
             ("BECALM_QUEUE_ID", "4Fx"),
             ("BECALM_WHY", r#""two\nlines""#),
-            ("MESSAGE", "storm 1"),
+            ("MESSAGE", r#"storm 1 list="all@example.org" queue_id=4Fx held=7 why="two\nlines""#),
             ("PRIORITY", "4"),
             ("SYSLOG_FACILITY", "2"),
             ("SYSLOG_IDENTIFIER", "becalm"),
