@@ -4,7 +4,7 @@
 //! with the remedy where these are missing. Only what becalm does over its sockets, signals, files and command
 //! line is looked at.
 
-mod alert_login;
+mod alert_mail;
 mod alerts;
 mod bench;
 mod browser;
