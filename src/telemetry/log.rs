@@ -1,7 +1,7 @@
 //! Where log lines go. What is logged at which level is written down in `lib.rs`.
 //!
 //! No thread that has mail in its hands writes them: a pipe that nobody reads, or a journald that hangs, would stop
-//! it, and mail with it. Lines wait in a [`queue`] for a thread of their own.
+//! it, and mail with it. Lines wait in a queue for a thread of their own.
 
 mod journald;
 mod queue;
