@@ -50,7 +50,8 @@
 //!
 //! Every event about a message has its queue id in the field `queue_id`. A storm does not flood the log: above
 //! sixty lines a minute, lines about single messages are counted and reported as a sum
-//! ([`telemetry::gate`]). Addresses appear only for lists, and for mail that is held ([`quarantine::ledger`]).
+//! ([`telemetry::gate`]). Mail does not wait for the log, which loses lines where nobody takes them
+//! ([`telemetry::log`]). Addresses appear only for lists, and for mail that is held ([`quarantine::ledger`]).
 #![forbid(unsafe_code)]
 
 mod account;
