@@ -1,8 +1,10 @@
 //! The threads that serve milter sessions, each with a runtime of its own: a session never changes threads,
 //! and accepting and closing cost less than on a shared runtime.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread::JoinHandle;
 
 use tokio::sync::watch;
@@ -80,24 +82,25 @@ impl Workers {
 }
 
 async fn work(listeners: Vec<Listener>, shared: Arc<Shared>, mut accepting: watch::Receiver<bool>) {
-    let loops: Vec<_> = listeners
-        .into_iter()
-        .map(|listener| {
-            let shared = Arc::clone(&shared);
-            tokio::spawn(async move {
-                if let Err(error) = listen::accept(listener, shared).await {
-                    error!(%error, "a listener failed");
-                }
-            })
-        })
-        .collect();
-    // An error means that the supervisor is gone.
-    let _ = accepting.wait_for(|accepting| !accepting).await;
-    for accept in loops {
-        accept.abort();
-        // It may have been about to take one: then that is a session now.
-        let _ = accept.await;
+    let accept = async |listener| {
+        if let Err(error) = listen::accept(listener, Arc::clone(&shared)).await {
+            error!(%error, "a listener failed");
+        }
+    };
+    let mut loops: Vec<_> = listeners.into_iter().map(|listener| Box::pin(accept(listener))).collect();
+    // Not in tasks of their own: the runtime looks at this one before any session. So a thread that is awake takes a
+    // connection before one that has to be woken does, and where there is little to do, one thread does it all.
+    let accept_all = poll_fn(|context| {
+        loops.retain_mut(|accept| accept.as_mut().poll(context).is_pending());
+        Poll::<()>::Pending
+    });
+    tokio::select! {
+        biased;
+        // An error means that the supervisor is gone. What was accepted by then is a session.
+        _ = accepting.wait_for(|accepting| !accepting) => {}
+        () = accept_all => {}
     }
+    drop(loops);
     // Says that it is done: see `accept_no_more`.
     drop(accepting);
     shared.wait_until_empty().await;
