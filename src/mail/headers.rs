@@ -4,10 +4,8 @@ use smallvec::SmallVec;
 
 use super::automatic::{self, Automatic, Evidence, Marks};
 use super::conversation::{self, Ids, ThreadIndex};
+use super::field::Field;
 use super::subject::{self, Subject};
-
-/// Longest field name that means anything here; longer ones are not ours.
-const MAX_NAME: usize = 48;
 
 /// Bytes kept of an address header. A `From` of 8 KiB holds more names than any client writes, and only the
 /// first counts.
@@ -80,29 +78,25 @@ impl Head {
     /// Takes in one header field: its name without the colon, its value with folds as LF (or CRLF), with or
     /// without leading blanks.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        let name = name.trim_ascii();
-        let mut folded = [0; MAX_NAME];
-        let Some(folded) = folded.get_mut(..name.len()) else { return };
-        folded.copy_from_slice(name);
-        folded.make_ascii_lowercase();
+        let Some(field) = Field::named(name.trim_ascii()) else { return };
         let value = value.trim_ascii();
-        match &*folded {
-            b"from" => self.keep(Kept::From, value, MAX_ADDRESSES),
-            b"reply-to" => self.keep(Kept::ReplyTo, value, MAX_ADDRESSES),
-            b"x-original-from" => self.keep(Kept::OriginalFrom, value, MAX_ADDRESSES),
-            b"subject" => self.keep_subject(value),
-            b"content-type" => self.keep(Kept::ContentType, value, MAX_CONTENT_TYPE),
-            b"message-id" => {
+        match field {
+            Field::From => self.keep(Kept::From, value, MAX_ADDRESSES),
+            Field::ReplyTo => self.keep(Kept::ReplyTo, value, MAX_ADDRESSES),
+            Field::OriginalFrom => self.keep(Kept::OriginalFrom, value, MAX_ADDRESSES),
+            Field::Subject => self.keep_subject(value),
+            Field::ContentType => self.keep(Kept::ContentType, value, MAX_CONTENT_TYPE),
+            Field::MessageId => {
                 if let Some(id) = conversation::message_id(value) {
                     self.keep(Kept::MessageId, &id, conversation::MAX_ID);
                 }
             }
-            b"references" => self.ids.references(value),
-            b"in-reply-to" => self.ids.in_reply_to(value),
-            b"thread-index" => self.thread = self.thread.or_else(|| ThreadIndex::parse(value)),
-            b"x-becalm" => self.becalm_headers = self.becalm_headers.saturating_add(1),
-            b"x-becalm-own" => self.keep(Kept::Own, value, MAX_OWN),
-            name => self.marks.see(name, value),
+            Field::References => self.ids.references(value),
+            Field::InReplyTo => self.ids.in_reply_to(value),
+            Field::ThreadIndex => self.thread = self.thread.or_else(|| ThreadIndex::parse(value)),
+            Field::Mark => self.becalm_headers = self.becalm_headers.saturating_add(1),
+            Field::OwnMark => self.keep(Kept::Own, value, MAX_OWN),
+            Field::Sign(sign) => self.marks.see(sign, value),
         }
     }
 

@@ -6,6 +6,7 @@ pub mod address;
 mod author;
 mod automatic;
 mod conversation;
+mod field;
 mod headers;
 mod subject;
 
