@@ -32,7 +32,7 @@ pub(super) const RETRY_MEMORY: Duration = Duration::from_secs(10 * 60);
 pub(super) const COUNTED_MEMORY: Duration = Duration::from_secs(5 * 86_400);
 
 /// What the earlier parts of a message came to.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct PartMemo {
     pub audience: u64,
     pub worst: Judgement,
@@ -41,7 +41,7 @@ pub(super) struct PartMemo {
 }
 
 /// What a message came to that may come again.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct RetryMemo {
     pub judgement: Judgement,
     /// It was stopped by a rate limit, and charged to nobody.

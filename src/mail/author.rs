@@ -104,25 +104,27 @@ fn first_address<'b>(
     buf: &'b mut AddressBuf,
     wanted: impl Fn(&Canonical<'_>) -> bool,
 ) -> Option<Canonical<'b>> {
-    let raw = mailboxes(field?).into_iter().find(|raw| {
-        rules.canonical(raw, buf).is_some_and(|found| !found.domain().is_empty() && wanted(&found))
-    })?;
-    rules.canonical(raw, buf)
+    let is_good = |found: &Canonical<'_>| !found.domain().is_empty() && wanted(found);
+    let field = field?;
+    // Nearly always it is the only mailbox.
+    let raw = match plain_mailbox(field) {
+        Some(mailbox) => mailbox,
+        None => mailboxes(field)
+            .into_iter()
+            .find(|raw| rules.canonical(raw, buf).is_some_and(|one| is_good(&one)))?,
+    };
+    rules.canonical(raw, buf).filter(is_good)
 }
 
 /// The first mailbox of a From field, raw and without brackets; empty for `<>`.
 pub(super) fn first_mailbox(field: &[u8]) -> Option<&[u8]> {
-    mailboxes(field).into_iter().next()
+    plain_mailbox(field).or_else(|| mailboxes(field).into_iter().next())
 }
 
 /// The mailboxes in an address header (RFC 5322 3.4), raw: what stands in angle brackets, or a bare address.
 /// Display names, comments and group names are left out, and bare words too unless there is nothing else.
 fn mailboxes(field: &[u8]) -> SmallVec<[&[u8]; 4]> {
     let mut found = SmallVec::new();
-    if let Some(mailbox) = plain_mailbox(field) {
-        found.push(mailbox);
-        return found;
-    }
     let mut lone_word = None;
     let mut start = 0;
     let mut at = 0;

@@ -96,15 +96,11 @@ impl Marks {
 pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Automatic> {
     let marks = evidence.marks;
     let subject = evidence.subject;
-    // The first byte tells most of them apart.
-    let first = subject.as_bytes().first();
-    let reads = |starts: &[&str]| {
-        starts.iter().any(|start| start.as_bytes().first() == first && subject.starts_with(start))
-    };
+    let reads = |openings: &Openings<'_>| openings.begin(subject);
     if let Some(report) = report(evidence.content_type) {
         return Some(report);
     }
-    if marks.recall || reads(&RECALL_REPORT) || (marks.tnef && reads(&["recall: "])) {
+    if marks.recall || reads(&RECALL_REPORT) || (marks.tnef && subject.starts_with("recall: ")) {
         return Some(Automatic::Recall);
     }
     if marks.receipt {
@@ -164,12 +160,39 @@ fn report(content_type: &[u8]) -> Option<Automatic> {
     })
 }
 
+/// How subjects begin. Nearly all are told apart by their first byte.
+struct Openings<'a> {
+    all: &'a [&'a str],
+    /// The first bytes of them, one bit each.
+    first: [u64; 4],
+}
+
+impl<'a> Openings<'a> {
+    const fn new(all: &'a [&'a str]) -> Self {
+        let mut first = [0; 4];
+        let mut at = 0;
+        while at < all.len() {
+            let byte = all[at].as_bytes()[0];
+            first[byte as usize / 64] |= 1 << (byte % 64);
+            at += 1;
+        }
+        Self { all, first }
+    }
+
+    /// Does the subject begin in one of these ways?
+    fn begin(&self, subject: &str) -> bool {
+        let Some(byte) = subject.as_bytes().first() else { return false };
+        let known = self.first.get(usize::from(byte / 64)).is_some_and(|bits| bits >> (byte % 64) & 1 == 1);
+        known && self.all.iter().any(|opening| subject.starts_with(opening))
+    }
+}
+
 /// How Exchange entitles the reports of a recall.
-const RECALL_REPORT: [&str; 3] =
-    ["message recall success:", "message recall failure:", "message recall report"];
+const RECALL_REPORT: Openings<'_> =
+    Openings::new(&["message recall success:", "message recall failure:", "message recall report"]);
 
 /// How bounces that have no other form are entitled. Only heard where the sender is a machine's.
-const FAILURE: [&str; 20] = [
+const FAILURE: Openings<'_> = Openings::new(&[
     "undelivered mail",
     "undeliverable",
     "undelivered",
@@ -190,11 +213,11 @@ const FAILURE: [&str; 20] = [
     "non-delivery",
     "nondeliverable",
     "permanent delivery failure",
-];
+]);
 
 /// How programs entitle the notes of people who are away, in the languages of the common ones. Only heard where
 /// the message answers another.
-const AWAY: [&str; 46] = [
+const AWAY: Openings<'_> = Openings::new(&[
     "automatic reply",
     "auto reply",
     "auto-reply",
@@ -241,7 +264,7 @@ const AWAY: [&str; 46] = [
     "автоответ",
     "自动答复",
     "自動返信",
-];
+]);
 
 /// What comes before a blank, a parameter or a comment.
 fn first_word(value: &[u8]) -> &[u8] {

@@ -36,6 +36,8 @@ pub struct Head {
     text: Vec<u8>,
     /// Where in `text` each [`Kept`] field lies; `None`: it has not come.
     kept: [Option<(usize, usize)>; Kept::COUNT],
+    /// The first subject, decoded and cleaned.
+    subject: Option<String>,
     ids: Ids,
     thread: Option<ThreadIndex>,
     marks: Marks,
@@ -48,14 +50,13 @@ enum Kept {
     From,
     ReplyTo,
     OriginalFrom,
-    Subject,
     ContentType,
     MessageId,
     Own,
 }
 
 impl Kept {
-    const COUNT: usize = 7;
+    const COUNT: usize = 6;
 }
 
 impl Head {
@@ -69,6 +70,7 @@ impl Head {
         self.text.clear();
         self.text.shrink_to(KEPT_CAPACITY);
         self.kept = Default::default();
+        self.subject = None;
         self.ids.clear();
         self.thread = None;
         self.marks = Marks::default();
@@ -177,18 +179,17 @@ impl Head {
         *place = Some((start, self.text.len()));
     }
 
-    /// Keeps the first subject, decoded and cleaned, which is asked for more than once.
+    /// Keeps the first subject; it is asked for more than once.
     fn keep_subject(&mut self, value: &[u8]) {
-        if self.value(Kept::Subject).is_none() {
+        if self.subject.is_none() {
             let mut clean = subject::clean(value.get(..MAX_SUBJECT).unwrap_or(value));
             clean.truncate(clean.floor_char_boundary(MAX_CLEAN_SUBJECT));
-            self.keep(Kept::Subject, clean.as_bytes(), MAX_CLEAN_SUBJECT);
+            self.subject = Some(clean);
         }
     }
 
     fn clean_subject(&self) -> &str {
-        // It was text when it was kept, and kept whole.
-        self.value(Kept::Subject).and_then(|kept| std::str::from_utf8(kept).ok()).unwrap_or_default()
+        self.subject.as_deref().unwrap_or_default()
     }
 
     fn value(&self, field: Kept) -> Option<&[u8]> {
@@ -198,7 +199,7 @@ impl Head {
 
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
-        self.text.capacity() + self.ids.bytes()
+        self.text.capacity() + self.ids.bytes() + self.subject.as_ref().map_or(0, String::capacity)
     }
 }
 

@@ -186,8 +186,7 @@ const FORWARD: [&str; 17] = [
 /// A prefix at the start of `text` (clean), and what follows it: `re:`, `re :`, `re[2]:`, `re(2):`, `re^2:`,
 /// `回复：`.
 fn prefix(text: &str) -> Option<(Prefix, &str)> {
-    let word_end =
-        text.find(|c: char| c.is_whitespace() || matches!(c, '[' | '(' | '^' | '*' | ':' | '：'))?;
+    let word_end = word_end(text)?;
     let (word, rest) = text.split_at(word_end);
     // The colon first: most words have none behind them, and need not be looked for.
     let rest = counter(rest.trim_start()).trim_start().strip_prefix([':', '：'])?;
@@ -198,6 +197,15 @@ fn prefix(text: &str) -> Option<(Prefix, &str)> {
     } else {
         None
     }
+}
+
+/// Where the first word ends: at a blank, a colon, or a count of replies.
+fn word_end(text: &str) -> Option<usize> {
+    let is_end = |c: char| c.is_whitespace() || matches!(c, '[' | '(' | '^' | '*' | ':' | '：');
+    // Most words are of ASCII, and need not be taken for characters.
+    let at = text.bytes().position(|byte| !byte.is_ascii() || is_end(char::from(byte)))?;
+    let rest = text.get(at..)?;
+    if rest.as_bytes().first().is_some_and(u8::is_ascii) { Some(at) } else { Some(at + rest.find(is_end)?) }
 }
 
 /// `rest` without a count of replies in front.

@@ -69,9 +69,10 @@ pub struct Conversation {
 }
 
 /// What the rule says of a post.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Judgement {
     /// Nothing speaks against it.
+    #[default]
     Pass,
     /// Too fast for calm: to be held until then, and released unless a storm comes of it.
     Suspicion {

@@ -2,7 +2,6 @@
 
 mod image;
 
-use std::array::from_fn;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,13 +34,58 @@ pub struct CacheStats {
     pub bytes: usize,
 }
 
-type Shard<V> = Box<[[Option<Item<V>>; WAYS]]>;
+type Shard<V> = Box<[Set<V>]>;
 
-#[derive(Clone, Copy, Debug)]
-struct Item<V> {
-    key: u64,
-    at: Timestamp,
-    value: V,
+/// Eight entries. Their keys lie together: to see that one is not there takes a single cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Set<V> {
+    /// 0: an empty place.
+    keys: [u64; WAYS],
+    /// When each was put; the epoch in empty places, which are the oldest therefore.
+    at: [Timestamp; WAYS],
+    values: [V; WAYS],
+}
+
+impl<V: Copy + Default> Set<V> {
+    fn new() -> Self {
+        Self { keys: [0; WAYS], at: [Timestamp::default(); WAYS], values: [V::default(); WAYS] }
+    }
+
+    /// The place of a key.
+    #[inline]
+    fn find(&self, key: u64) -> Option<usize> {
+        // All are looked at before anything is decided: nobody can guess in which place it stands.
+        let own = self.keys.iter().enumerate().fold(0_u32, |own, (at, k)| own | u32::from(*k == key) << at);
+        (own != 0).then(|| own.trailing_zeros() as usize)
+    }
+
+    /// What stands in a place, and since when.
+    #[inline]
+    fn get(&self, place: usize) -> Option<(V, Timestamp)> {
+        Some((*self.values.get(place)?, *self.at.get(place)?))
+    }
+
+    /// Puts an entry into a place. Returns the key that made room for another.
+    #[inline]
+    fn put(&mut self, place: usize, key: u64, value: V, at: Timestamp) -> Option<u64> {
+        *self.values.get_mut(place)? = value;
+        *self.at.get_mut(place)? = at;
+        let before = std::mem::replace(self.keys.get_mut(place)?, key);
+        (before != 0 && before != key).then_some(before)
+    }
+
+    /// The place for a new entry: an empty one, or that of the oldest.
+    fn oldest(&self) -> usize {
+        let places = self.keys.iter().zip(&self.at).enumerate();
+        places.min_by_key(|(_, (key, at))| (**key != 0, **at)).map_or(0, |(place, _)| place)
+    }
+
+    /// All of them: key, time and value.
+    fn entries(&self) -> impl Iterator<Item = (u64, Timestamp, V)> {
+        let dated = self.keys.iter().zip(&self.at).zip(&self.values);
+        dated.filter(|((key, _), _)| **key != 0).map(|((key, at), value)| (*key, *at, *value))
+    }
 }
 
 /// Enough that two of some dozen connections seldom want the same one.
@@ -50,12 +94,12 @@ const MAX_SHARDS: usize = 64;
 /// 2²² sets of eight: what an operator asks for beyond that is not meant (the same limit as the other tables').
 const MAX_SETS: usize = 1 << 22;
 
-impl<V: Copy> Cache<V> {
+impl<V: Copy + Default> Cache<V> {
     /// Room for `capacity` entries, rounded up to a power of two; 8 to 33 million.
     pub fn new(capacity: usize) -> Self {
         let sets = capacity.div_ceil(WAYS).clamp(1, MAX_SETS).next_power_of_two();
         let shards = sets.min(MAX_SHARDS);
-        let shard = || (0..sets / shards).map(|_| from_fn(|_| None)).collect();
+        let shard = || (0..sets / shards).map(|_| Set::new()).collect();
         Self { shards: (0..shards).map(|_| Mutex::new(shard())).collect(), evictions: AtomicU64::new(0) }
     }
 
@@ -66,9 +110,10 @@ impl<V: Copy> Cache<V> {
 
     /// The same, with the time when it was put.
     pub fn get_dated(&self, key: u64, now: Timestamp, max_age: Duration) -> Option<(V, Timestamp)> {
-        let (mut shard, set) = self.lock(key);
-        let item = shard.get_mut(set)?.iter().flatten().find(|item| item.key == key)?;
-        item.is_fresh(now, max_age).then_some((item.value, item.at))
+        let key = own(key);
+        let (shard, set) = self.lock(key);
+        let set = shard.get(set)?;
+        set.get(set.find(key)?).filter(|(_, at)| is_fresh(*at, now, max_age))
     }
 
     /// Keeps `value` for `key`.
@@ -102,22 +147,17 @@ impl<V: Copy> Cache<V> {
         max_age: Duration,
         next: impl FnOnce(Option<V>) -> Result<(T, V), E>,
     ) -> Result<T, E> {
+        let key = own(key);
         let (mut shard, set) = self.lock(key);
         let set = &mut shard[set];
-        let own = set.iter_mut().flatten().find(|item| item.key == key);
-        let old = own.as_ref().filter(|item| item.is_fresh(now, max_age)).map(|item| item.value);
-        let (result, value) = next(old)?;
-        if let Some(own) = own {
-            *own = Item { key, at: own.at.max(now), value };
-            return Ok(result);
-        }
-        // None comes before every Some: an empty place first.
-        if let Some(place) = set.iter_mut().min_by_key(|place| place.as_ref().map(|item| item.at)) {
-            if place.is_some() {
-                // Relaxed: a figure for people.
-                self.evictions.fetch_add(1, Ordering::Relaxed);
-            }
-            *place = Some(Item { key, at: now, value });
+        let place = set.find(key);
+        let old = place.and_then(|place| set.get(place));
+        let fresh = old.filter(|(_, at)| is_fresh(*at, now, max_age));
+        let (result, value) = next(fresh.map(|(value, _)| value))?;
+        let at = old.map_or(now, |(_, at)| at.max(now));
+        if set.put(place.unwrap_or_else(|| set.oldest()), key, value, at).is_some() {
+            // Relaxed: a figure for people.
+            self.evictions.fetch_add(1, Ordering::Relaxed);
         }
         Ok(result)
     }
@@ -129,7 +169,7 @@ impl<V: Copy> Cache<V> {
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             stats.capacity += shard.len() * WAYS;
-            stats.occupied += shard.iter().flatten().flatten().count();
+            stats.occupied += shard.iter().map(|set| set.entries().count()).sum::<usize>();
             stats.bytes += size_of_val(&**shard) + size_of::<Mutex<Shard<V>>>();
         }
         stats
@@ -147,10 +187,15 @@ impl<V: Copy> Cache<V> {
     }
 }
 
-impl<V> Item<V> {
-    fn is_fresh(&self, now: Timestamp, max_age: Duration) -> bool {
-        now.since(self.at) < max_age
-    }
+/// Keys are hashes: none is 0 but by a chance of one in 2⁶⁴, and two of them may meet as well.
+#[inline]
+fn own(key: u64) -> u64 {
+    key.max(1)
+}
+
+#[inline]
+fn is_fresh(at: Timestamp, now: Timestamp, max_age: Duration) -> bool {
+    now.since(at) < max_age
 }
 
 #[cfg(test)]
@@ -182,6 +227,16 @@ mod tests {
     }
 
     #[test]
+    fn entries_of_the_epoch_and_a_key_of_nothing_are_entries() {
+        let cache = Cache::new(8);
+        cache.put(0, 'a', at(0));
+        cache.put(2, 'b', at(0));
+        let second = Duration::from_secs(1);
+        assert_eq!((cache.get(0, at(1), second), cache.get(2, at(1), second)), (Some('a'), Some('b')));
+        assert_eq!(cache.stats().occupied, 2);
+    }
+
+    #[test]
     fn an_error_leaves_everything_as_it_was() {
         let cache = Cache::new(8);
         let hour = Duration::from_secs(3600);
@@ -195,12 +250,12 @@ mod tests {
     #[test]
     fn the_oldest_makes_room_and_is_counted() {
         let cache = Cache::new(8);
-        for key in 0..9 {
+        for key in 1..=9 {
             cache.put(key, key, at(key));
         }
         let found: Vec<u64> =
-            (0..9).filter_map(|key| cache.get(key, at(9), Duration::from_secs(1))).collect();
-        assert_eq!(found, [1, 2, 3, 4, 5, 6, 7, 8]);
+            (1..=9).filter_map(|key| cache.get(key, at(10), Duration::from_secs(1))).collect();
+        assert_eq!(found, [2, 3, 4, 5, 6, 7, 8, 9]);
         let stats = cache.stats();
         assert_eq!((stats.capacity, stats.occupied, stats.evictions), (8, 8, 1));
     }
