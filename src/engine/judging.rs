@@ -457,7 +457,7 @@ impl Decision {
             storm: None,
             conversation: None,
             audience: audience(&tx.world, lists.iter()).saturating_add(tx.plain_recipients()),
-            author: facts.author.as_deref().map(|author| String::from_utf8_lossy(author).into_owned()),
+            author: facts.author.as_deref().map(text),
             kind: if facts.automatic { Kind::Automatic } else { Kind::New },
             redistributed: facts.redistributed,
             wants_receipts: facts.wants_receipts,
@@ -466,6 +466,14 @@ impl Decision {
             events: SmallVec::new(),
             record: Judged::default(),
         }
+    }
+}
+
+/// Bytes that are text, nearly always.
+fn text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
     }
 }
 

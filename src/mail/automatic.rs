@@ -183,7 +183,11 @@ impl<'a> Openings<'a> {
     fn begin(&self, subject: &str) -> bool {
         let Some(byte) = subject.as_bytes().first() else { return false };
         let known = self.first.get(usize::from(byte / 64)).is_some_and(|bits| bits >> (byte % 64) & 1 == 1);
-        known && self.all.iter().any(|opening| subject.starts_with(opening))
+        known
+            && self
+                .all
+                .iter()
+                .any(|opening| opening.as_bytes().first() == Some(byte) && subject.starts_with(opening))
     }
 }
 

@@ -84,23 +84,34 @@ pub(super) fn clean(value: &[u8]) -> String {
 /// The same for most subjects, which are plain: a tenth of the work.
 fn clean_ascii(value: &[u8]) -> String {
     let mut clean = Vec::with_capacity(value.len());
-    for word in value.split(|byte| matches!(byte, b'\t'..=b'\r' | b' ')) {
-        let before = clean.len();
-        if before > 0 {
-            clean.push(b' ');
-        }
-        let start = clean.len();
-        if word.iter().any(u8::is_ascii_control) {
-            clean.extend(word.iter().filter(|byte| !byte.is_ascii_control()));
-        } else {
-            clean.extend_from_slice(word);
-        }
-        if clean.len() == start {
-            clean.truncate(before);
+    if is_clean(value) {
+        clean.extend_from_slice(value);
+    } else {
+        let mut blank = false;
+        for byte in value {
+            match byte {
+                b'\t'..=b'\r' | b' ' => blank = !clean.is_empty(),
+                byte if byte.is_ascii_control() => {}
+                byte => {
+                    if std::mem::take(&mut blank) {
+                        clean.push(b' ');
+                    }
+                    clean.push(*byte);
+                }
+            }
         }
     }
     clean.make_ascii_lowercase();
     String::from_utf8(clean).expect("ASCII is UTF-8")
+}
+
+/// Has the text no blanks but single spaces between its words, and no control characters?
+fn is_clean(value: &[u8]) -> bool {
+    // Without a way out in the middle, many bytes are looked at at once.
+    let controls = value.iter().fold(false, |any, byte| any | (*byte < b' ') | (*byte == 0x7f));
+    let pairs = value.iter().zip(value.get(1..).unwrap_or_default());
+    let double = pairs.fold(false, |any, (a, b)| any | ((*a == b' ') & (*b == b' ')));
+    !controls && !double && value.first() != Some(&b' ') && value.last() != Some(&b' ')
 }
 
 fn decode(value: &[u8]) -> String {
