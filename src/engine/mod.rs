@@ -471,12 +471,15 @@ fn recipient_entry(tx: &Transaction) -> Option<Entry> {
     Some(Entry { author: AuthorTag::new(tx.author_key?), newcomer: false, cost: 1 })
 }
 
-/// The name of the storm that is open on a list.
+/// The name of the storm that is open on a list. Every message of a storm asks for it.
 fn storm_name(list: &WatchedList, now: Timestamp) -> Option<String> {
-    match list.state.phase(now) {
-        Phase::Storm { since } => Some(name_storm(since, list.key)),
-        _ => None,
+    let Phase::Storm { since } = list.state.phase(now) else { return None };
+    if let Some((_, name)) = list.named.load().as_deref().filter(|(named, _)| *named == since) {
+        return Some(name.clone());
     }
+    let name = name_storm(since, list.key);
+    list.named.store(Some(Arc::new((since, name.clone()))));
+    Some(name)
 }
 
 /// When it began, and four digits that tell storms of the same second apart: short enough to be read out on

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 
 use super::keys::{KeyHasher, Keys, Role};
@@ -71,6 +72,8 @@ pub struct WatchedList {
     pub state: Arc<ListState>,
     /// Did its address match a pattern?
     pub by_pattern: bool,
+    /// Of the last storm that was named: since when, and its name.
+    pub(super) named: ArcSwapOption<(Timestamp, String)>,
 }
 
 /// Authors and networks that are never judged.
@@ -189,6 +192,7 @@ impl World {
                 policy: policy(list),
                 state: states.state(key, now),
                 by_pattern: false,
+                named: ArcSwapOption::empty(),
             }));
         }
         states.prune(now);
@@ -338,5 +342,6 @@ fn matched(pattern: &WatchedList, key: u64, address: String, state: Arc<ListStat
         policy: pattern.policy.clone(),
         state,
         by_pattern: true,
+        named: ArcSwapOption::empty(),
     }
 }

@@ -168,7 +168,12 @@ impl<'a> Changes<'a> {
     pub fn quarantine(&mut self, reason: &[u8]) -> bool {
         let offered = self.agreed.actions & action::QUARANTINE != 0;
         if offered {
-            self.quarantine = Some(printable(reason).take(MAX_REASON).collect());
+            let is_plain =
+                reason.len() <= MAX_REASON && reason.iter().all(|byte| matches!(byte, b' '..=b'~'));
+            self.quarantine = Some(match is_plain {
+                true => reason.to_vec(),
+                false => printable(reason).take(MAX_REASON).collect(),
+            });
         }
         offered
     }
