@@ -350,6 +350,16 @@ impl Filter for Handler {
         }
     }
 
+    fn recipients(&mut self, recipients: &[&[u8]]) {
+        if self.probing.is_some() {
+            return recipients.iter().for_each(|recipient| self.recipient(recipient));
+        }
+        let events = self.shared.engine.recipients(&mut self.tx, recipients);
+        if !events.is_empty() {
+            self.shared.publish(&events);
+        }
+    }
+
     fn data(&mut self, _macros: &Macros) -> AtData {
         match self.probing.as_deref() {
             Some(probing) if probing.addressed => return AtData::Answer(self.tell(&probing.probe)),

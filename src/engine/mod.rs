@@ -17,6 +17,7 @@ mod image;
 mod judging;
 mod keys;
 mod near;
+mod recipients;
 mod remember;
 mod spellings;
 mod thread;
@@ -30,7 +31,6 @@ mod tests;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use smallvec::SmallVec;
@@ -53,19 +53,12 @@ use crate::storm::limits::{Exceeded, RateError};
 use crate::storm::policy::{Mode, Policy};
 use crate::storm::state::{Phase, StormFigures};
 use crate::time::Timestamp;
-use crate::window::{AuthorTag, Cache, CacheStats, Entry, LOT, Recent, SetStats, Table, TableStats};
+use crate::window::{Cache, CacheStats, Recent, SetStats, Table, TableStats};
 use by_hand::Closed;
 use gatherings::Gatherings;
 use judging::{PartMemo, RetryMemo};
 use near::Followed;
 use thread::Threads;
-
-/// An address that looks like a list is reported once in this time.
-const REPORT_EVERY: Duration = Duration::from_secs(24 * 3600);
-
-/// A list nobody told us of is named alone or among a few. Where many people answer to all of many people, each of
-/// these is counted, but not reported.
-const MAX_REPORTED: u32 = 16;
 
 /// Sizes of the tables; all memory is taken at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -369,35 +362,8 @@ impl Engine {
         tx.begin(sender, user, &self.keys, now);
     }
 
-    /// A recipient, as it was sent: looked up, and counted by its author.
-    pub fn recipient(&self, tx: &mut Transaction, raw: &[u8]) -> Option<Event> {
-        tx.recipients = tx.recipients.saturating_add(1);
-        let (key, unknown) = tx.add_recipient(raw, &self.keys)?;
-        if tx.recipients > MAX_REPORTED {
-            tx.uncounted.push(key);
-            if tx.uncounted.len() >= LOT {
-                self.catch_up(tx);
-            }
-            return None;
-        }
-        let entry = recipient_entry(tx)?;
-        let watch = &tx.world.watch;
-        let tally = self.recipients.observe(key, entry, tx.now, watch.unknown_list_window)?;
-        let reports = unknown
-            && tally.authors >= watch.unknown_list_authors
-            && self.reported.first_in(key, tx.now, REPORT_EVERY);
-        reports.then(|| Event::PossibleList {
-            address: readable_address(&tx.world, raw),
-            authors: tally.authors,
-            at: tx.now,
-        })
-    }
-
     /// All recipients are there: is the message watched? If not, it is none of becalm's business.
     pub fn at_data(&self, tx: &mut Transaction) -> bool {
-        if !tx.uncounted.is_empty() {
-            self.catch_up(tx);
-        }
         let watch = &tx.world.watch;
         tx.watched = !tx.lists.is_empty()
             || tx.recipients >= watch.many_recipients
@@ -406,14 +372,6 @@ impl Engine {
             self.origins.insert(tx.origin_key, tx.now);
         }
         tx.watched
-    }
-
-    /// Counts the recipients beyond those that can be reported.
-    fn catch_up(&self, tx: &mut Transaction) {
-        if let Some(entry) = recipient_entry(tx) {
-            self.recipients.observe_all(&tx.uncounted, entry, tx.now, tx.world.watch.unknown_list_window);
-        }
-        tx.uncounted.clear();
     }
 
     /// Lets time pass: storms end without mail too.
@@ -466,11 +424,6 @@ impl Engine {
     }
 }
 
-/// What a message adds to the count of each of its recipients; nothing where nobody is its author.
-fn recipient_entry(tx: &Transaction) -> Option<Entry> {
-    Some(Entry { author: AuthorTag::new(tx.author_key?), newcomer: false, cost: 1 })
-}
-
 /// The name of the storm that is open on a list. Every message of a storm asks for it.
 fn storm_name(list: &WatchedList, now: Timestamp) -> Option<String> {
     let Phase::Storm { since } = list.state.phase(now) else { return None };
@@ -490,11 +443,4 @@ fn name_storm(since: Timestamp, key: u64) -> String {
     name.push('-');
     name.extend([12, 8, 4, 0].into_iter().filter_map(|bits| char::from_digit((key >> bits & 15) as u32, 16)));
     name
-}
-
-fn readable_address(world: &World, raw: &[u8]) -> String {
-    let mut buf = AddressBuf::new();
-    let address = world.rules().canonical(raw, &mut buf);
-    let bytes = address.as_ref().map_or(raw, |address| address.base().unwrap_or(address.full()));
-    String::from_utf8_lossy(bytes).into_owned()
 }

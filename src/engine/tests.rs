@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::*;
 use crate::directory::snapshot::{ListId, Snapshot};
@@ -17,6 +18,7 @@ mod conversations;
 mod copies;
 mod gatherings;
 mod limits;
+mod many;
 mod memory;
 mod near;
 mod people;

@@ -36,8 +36,6 @@ pub struct Transaction {
     pub(super) recipients: u32,
     /// Room for one address at a time.
     address: AddressBuf,
-    /// Keys of recipients that are still to be counted.
-    pub(super) uncounted: Vec<u64>,
     /// Sum of the recipients' keys: the same set gives the same digest in any order.
     pub(super) digest: u64,
     pub(super) lists: SmallVec<[ListRecipient; 2]>,
@@ -72,7 +70,6 @@ impl Transaction {
             origin_key: 0,
             recipients: 0,
             address: AddressBuf::new(),
-            uncounted: Vec::new(),
             digest: 0,
             lists: SmallVec::new(),
             list_recipients: 0,
@@ -105,8 +102,7 @@ impl Transaction {
 
     /// Takes a recipient. Returns the key of its address, and whether it is unknown to the directory.
     #[inline]
-    pub(super) fn add_recipient(&mut self, raw: &[u8], keys: &Keys) -> Option<(u64, bool)> {
-        let spelling = World::spelling(raw, keys);
+    pub(super) fn add_recipient(&mut self, raw: &[u8], spelling: u64, keys: &Keys) -> Option<(u64, bool)> {
         let (key, list) = self.world.recipient(raw, spelling, &mut self.address, keys, self.now)?;
         self.digest = self.digest.wrapping_add(key);
         let Some(list) = list else { return Some((key, true)) };
@@ -177,7 +173,6 @@ impl Transaction {
         self.user = None;
         self.author_key = None;
         self.recipients = 0;
-        self.uncounted.clear();
         self.digest = 0;
         self.lists.clear();
         self.list_recipients = 0;

@@ -1,5 +1,7 @@
 //! One connection of an MTA: bytes in, calls of a [`Filter`] and bytes out. No clock, no socket.
 
+use smallvec::SmallVec;
+
 use super::command::{Client, Command, Kind, MacroList, Macros, string};
 use super::frame::{self, Frame, MAX_BODY, ProtocolError};
 use super::negotiate::Agreed;
@@ -21,6 +23,13 @@ pub trait Filter {
 
     /// One more recipient: exactly as sent.
     fn recipient(&mut self, recipient: &[u8]);
+
+    /// The same for several that came at once.
+    fn recipients(&mut self, recipients: &[&[u8]]) {
+        for recipient in recipients {
+            self.recipient(recipient);
+        }
+    }
 
     /// All recipients are known. Asked again where DATA failed for other reasons, or recipients came after
     /// it; a refusal is final for this message and not asked for again.
@@ -120,6 +129,9 @@ impl Default for SessionLimits {
 /// reply, so only one that does not can reach it; it bounds what such a peer makes us keep.
 pub const MAX_REPLIES: usize = 64 * 1024;
 
+/// So many recipients are given to the filter at once, at most.
+const LOT: usize = 32;
+
 /// One connection of an MTA.
 ///
 /// Idle, it owns no memory but the queue id and the user of the last message.
@@ -170,6 +182,9 @@ impl Session {
         let full = out.len().saturating_add(MAX_REPLIES);
         let mut rest = input;
         while self.state != State::Closed && out.len() < full {
+            if self.state == State::Envelope && !self.agreed.expects_reply(Kind::Recipient) {
+                rest = self.take_recipients(rest, filter);
+            }
             match self.next(rest, filter, out) {
                 Ok(Some(after)) => rest = after,
                 Ok(None) => break,
@@ -204,6 +219,37 @@ impl Session {
         self.agreed
     }
 
+    /// The recipients that stand at the beginning of `input`, with the frames of macros between them: of these a
+    /// message may have thousands, and they go the short way, in lots. Returns what follows. What is wrong with it
+    /// is [`Session::next`]'s to say.
+    fn take_recipients<'i>(&mut self, mut input: &'i [u8], filter: &mut impl Filter) -> &'i [u8] {
+        let mut lot = SmallVec::<[&[u8]; LOT]>::new();
+        while let Ok(Some((frame, size))) = frame::split(input, self.limits.frame_body) {
+            match frame {
+                Frame { command: b'D', body: [b'R'] } => {}
+                Frame { command: b'R', body } => match string(Kind::Recipient, body) {
+                    Ok((recipient, _)) => lot.push(recipient),
+                    Err(_) => break,
+                },
+                _ => break,
+            }
+            input = input.get(size..).unwrap_or_default();
+            if lot.len() == LOT {
+                self.give_recipients(&lot, filter);
+                lot.clear();
+            }
+        }
+        if !lot.is_empty() {
+            self.give_recipients(&lot, filter);
+        }
+        input
+    }
+
+    fn give_recipients(&mut self, lot: &[&[u8]], filter: &mut impl Filter) {
+        self.recipients = self.recipients.saturating_add(lot.len() as u32);
+        filter.recipients(lot);
+    }
+
     /// One frame; what follows it, or `None` if it is not whole.
     #[inline]
     fn next<'i>(
@@ -224,20 +270,6 @@ impl Session {
         filter: &mut impl Filter,
         out: &mut Vec<u8>,
     ) -> Result<(), ProtocolError> {
-        if self.state == State::Envelope {
-            // The two frames of a recipient, of which a message may have a thousand, go the short way.
-            match frame {
-                Frame { command: b'D', body: [b'R'] } => return Ok(()),
-                Frame { command: b'R', body } => {
-                    let (recipient, _) = string(Kind::Recipient, body)?;
-                    self.recipients = self.recipients.saturating_add(1);
-                    filter.recipient(recipient);
-                    self.proceed(Kind::Recipient, out);
-                    return Ok(());
-                }
-                _ => {}
-            }
-        }
         let (kind, command) = Command::parse(frame)?;
         if self.state.accepts() & kind.bit() == 0 {
             return Err(ProtocolError::Unexpected { command: kind, state: self.state });

@@ -546,6 +546,30 @@ fn a_peer_that_does_not_wait_is_held_back() {
 }
 
 #[test]
+fn recipients_that_come_in_lots_come_all_and_in_order() {
+    let mut bytes = Vec::new();
+    for (command, body) in
+        [(b'O', &b"\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff"[..]), (b'C', b"h\0U"), (b'M', b"\0")]
+    {
+        frame::put(&mut bytes, command, &[body]);
+    }
+    // More than two lots, the last of them not full; then one that breaks the protocol.
+    for number in 0..75 {
+        frame::put(&mut bytes, b'D', &[b"R"]);
+        frame::put(&mut bytes, b'R', &[format!("<box-{number}@d>\0NOTIFY=NEVER\0").as_bytes()]);
+    }
+    frame::put(&mut bytes, b'R', &[b"<cut-off@d>"]);
+    let (mut session, mut filter, mut out) =
+        (Session::new(SessionLimits::default()), Probe::default(), Vec::new());
+    let unterminated = Err(ProtocolError::Unterminated { command: Kind::Recipient });
+    assert_eq!(session.feed(&bytes, &mut filter, &mut out), unterminated);
+    let told: Vec<String> = filter.calls.iter().filter(|call| call.starts_with("rcpt")).cloned().collect();
+    let expected: Vec<String> = (0..75).map(|number| format!("rcpt \"<box-{number}@d>\"")).collect();
+    assert_eq!(told, expected);
+    assert_eq!(filter.calls.iter().rev().take(2).collect::<Vec<_>>(), ["disconnect", "abort"]);
+}
+
+#[test]
 fn a_connection_that_breaks_is_over_for_the_filter() {
     let mut pair = Pair::new(Profile::postfix(), 1000);
     let mut script = Script::new();

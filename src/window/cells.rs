@@ -27,7 +27,7 @@ pub(super) mod image;
 use std::array::from_fn;
 use std::time::Duration;
 
-use super::word::{Copies, Cost, Sum, View, newcomer};
+use super::word::{Copies, Cost, Seeker, Sum, View, newcomer};
 use super::{AuthorTag, Entry, KeyTag, Tally};
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::Timestamp;
@@ -152,22 +152,43 @@ impl<const K: usize> Cells<K> {
         if look.own != 0 {
             return look.repeat();
         }
-        let mine = Mine {
-            entry: view.entry(entry.author, entry.newcomer),
-            author: Some(entry.author),
-            cost: entry.cost,
-        };
-        self.add(view, look, mine, costs)
+        self.add(view, look, Mine::of(view, entry), costs)
     }
 
     /// [`Cells::record`] for those who care for new authors only: nothing if this one is there already.
     #[inline]
     pub(super) fn enter(&self, view: View, entry: Entry, costs: Option<&Costs<K>>) -> Option<Tally> {
-        // Relaxed: an entry that is found is there. Whoever finds none looks again, in `record`.
-        if self.has(entry.author, view, self.published.load(Ordering::Relaxed)) {
+        // Acquire: as in `look`. The sum is asked for a new author only.
+        let published = self.published.load(Ordering::Acquire);
+        if self.has(entry.author, view, published) {
             return None;
         }
-        Some(self.record(view, entry, costs)).filter(|tally| !tally.repeat)
+        Some(self.enter_anew(view, published, entry, costs)).filter(|tally| !tally.repeat)
+    }
+
+    /// Of an author who was not there.
+    #[inline(never)]
+    fn enter_anew(&self, view: View, published: u64, entry: Entry, costs: Option<&Costs<K>>) -> Tally {
+        let look = self.sum(view, published, costs);
+        let look = look.unwrap_or_else(|| self.add_up(view, Some(entry.author), costs));
+        self.add(view, look, Mine::of(view, entry), costs)
+    }
+
+    /// Whether the author is seen at a glance: among the first cells, in the cache line of `published`. Who is not
+    /// may be there all the same.
+    #[inline]
+    pub(super) fn shows(&self, view: View, author: AuthorTag) -> bool {
+        self.first_line(view.seeking(author))
+    }
+
+    #[inline]
+    fn first_line(&self, seeker: Seeker) -> bool {
+        // Relaxed: see `has`.
+        self.cells
+            .iter()
+            .take(FIRST)
+            .fold(0, |found, cell| found + seeker.finds(cell.load(Ordering::Relaxed)))
+            != 0
     }
 
     pub(super) fn push(&self, view: View, cost: u32, costs: Option<&Costs<K>>) -> u32 {
@@ -203,22 +224,23 @@ impl<const K: usize> Cells<K> {
         }
     }
 
-    /// Whether the author has an entry among the published ones. One beyond `used` has not published yet; `place`
-    /// would meet him.
+    /// Whether the author has an entry among the published ones, or one that is about to be: either counts, or will,
+    /// and he has no second one to make. Those beyond the line in which `used` ends are met by `place`.
     #[inline]
     fn has(&self, author: AuthorTag, view: View, published: u64) -> bool {
         let used = (published & USED_MASK) as usize;
-        // All cells of a line before anything is decided: their number and who is in them cannot be foretold, and
-        // a wrong guess costs the processor more than to compare them all.
-        let line = |start: usize| {
-            let cells = self.cells.iter().enumerate().skip(start).take(if start == 0 { FIRST } else { LINE });
-            let is_own = |(index, cell): (usize, &AtomicU64)| {
-                // Relaxed: `published` orders the cells.
-                (index < used) & view.is_by(author, cell.load(Ordering::Relaxed))
-            };
-            cells.map(is_own).fold(false, |found, own| found | own)
-        };
-        line(0) || (FIRST..used).step_by(LINE).any(line)
+        let seeker = view.seeking(author);
+        if self.first_line(seeker) {
+            return true;
+        }
+        // All cells of a line before anything is decided: who is in them cannot be foretold, and a wrong guess costs
+        // the processor more than to compare them all.
+        let end = (used + LINE - FIRST).next_multiple_of(LINE) - (LINE - FIRST);
+        let others = self.cells.get(FIRST..end.min(K));
+        others.unwrap_or_default().chunks(LINE).any(|line| {
+            // Relaxed: `published` orders the cells.
+            line.iter().fold(0, |found, cell| found + seeker.finds(cell.load(Ordering::Relaxed))) != 0
+        })
     }
 
     #[inline]
@@ -247,13 +269,14 @@ impl<const K: usize> Cells<K> {
         // Acquire: as in `look`.
         let mut look = Look { published: self.published.load(Ordering::Acquire), ..Look::default() };
         let used = (look.published & USED_MASK) as usize;
+        let seeker = author.map(|author| view.seeking(author));
         let mut oldest = 0;
         for (index, cell) in self.cells.iter().enumerate() {
             // Relaxed: `published` orders the cells.
             let word = cell.load(Ordering::Relaxed);
             if view.is_alive(word) {
                 look.insert(word, costs.map_or(0, |costs| costs.of(index, word)));
-                look.own += usize::from(author.is_some_and(|author| view.is_by(author, word)));
+                look.own += seeker.map_or(0, |seeker| seeker.finds(word) as usize);
                 oldest = view.age(word).max(oldest);
             } else if index >= used {
                 // Beyond `used` there are only the entries of writers who have not published yet. Each went for
@@ -324,33 +347,33 @@ impl<const K: usize> Cells<K> {
     /// Where an entry made now goes: the first free cell, or that of the oldest entry if none is free. `None`: the
     /// author is there by now.
     fn place(&self, view: View, author: Option<AuthorTag>) -> Option<Place> {
-        let mut oldest = None;
-        let (mut oldest_age, mut next_age) = (i64::MIN, i64::MIN);
-        for (index, cell) in self.cells.iter().enumerate() {
+        let seeker = author.map_or(Seeker::NOBODY, |author| view.seeking(author));
+        // What was seen is what the exchange will ask for.
+        let mut words = [0; K];
+        let mut own = 0;
+        // Ages with the numbers of their cells, so that one comparison finds the oldest: among equals the lowest cell.
+        let (mut oldest, mut next) = (i64::MIN, i64::MIN);
+        for (index, (cell, seen)) in self.cells.iter().zip(&mut words).enumerate() {
             let word = cell.load(Ordering::Relaxed);
             if !view.is_alive(word) {
-                return Some(Place { index, word, next_age: 0 });
+                return (own == 0).then_some(Place { index, word, next_age: 0 });
             }
-            if author.is_some_and(|author| view.is_by(author, word)) {
-                return None;
-            }
-            let age = view.age(word);
-            // Among equals the lowest cell.
-            if age > oldest_age {
-                next_age = oldest_age;
-                oldest_age = age;
-                oldest = Some((index, word));
-            } else {
-                next_age = next_age.max(age);
-            }
+            *seen = word;
+            own |= seeker.finds(word);
+            let aged = view.age(word) << USED_BITS | (USED_MASK as usize - index) as i64;
+            next = next.max(aged.min(oldest));
+            oldest = oldest.max(aged);
         }
+        let index = USED_MASK as usize - (oldest & USED_MASK as i64) as usize;
+        let word = *words.get(index).filter(|_| own == 0)?;
         // In a ring of one cell there is no next.
-        oldest.map(|(index, word)| Place { index, word, next_age: next_age.max(0) })
+        Some(Place { index, word, next_age: (next >> USED_BITS).max(0) })
     }
 
     /// Frees the second cell of an author who has two.
     fn free_second(&self, view: View, author: Option<AuthorTag>) {
-        let is_own = |word: u64| author.is_some_and(|author| view.is_by(author, word));
+        let seeker = author.map(|author| view.seeking(author));
+        let is_own = |word: u64| seeker.is_some_and(|seeker| seeker.finds(word) != 0);
         let words = self.cells.iter().map(|cell| (cell, cell.load(Ordering::Relaxed)));
         if let Some((cell, word)) = words.filter(|(_, word)| is_own(*word)).nth(1) {
             // If it fails, the cell is another entry's already.
@@ -400,6 +423,12 @@ struct Mine {
     entry: u64,
     author: Option<AuthorTag>,
     cost: u32,
+}
+
+impl Mine {
+    fn of(view: View, entry: Entry) -> Self {
+        Self { entry: view.entry(entry.author, entry.newcomer), author: Some(entry.author), cost: entry.cost }
+    }
 }
 
 /// A cell that an entry may take.

@@ -31,7 +31,8 @@ pub use cells::image::Entries;
 pub use cells::{CELLS, Ring};
 pub use recent::{Known, Recent, SetStats};
 pub use table::image::SlotImage;
-pub use table::{LOT, Slot, Table, TableStats};
+pub use table::lot::{Hint, LOT, Sought};
+pub use table::{Slot, Table, TableStats};
 
 /// The layout of the words that images of rings, tables, [`Recent`] and [`Known`] hold (`words`, `slots`,
 /// `entries`). To be raised with every change to what their bits mean: an image of another layout is not put back.

@@ -73,14 +73,15 @@ impl Set {
     /// and its wrong guess costs more than the loads.
     #[inline]
     pub(super) fn own(&self, is_own: impl Fn(u64) -> bool) -> Option<(usize, u64)> {
-        // Relaxed, here and below: see the module's comment.
-        let words: [u64; WAYS] = std::array::from_fn(|way| self.0[way].load(Ordering::Relaxed));
         let mut own = 0_u32;
-        for (way, word) in words.iter().enumerate() {
-            own |= u32::from(is_own(*word)) << way;
+        for word in self.0.iter().rev() {
+            // Relaxed, here and below: see the module's comment.
+            own = own << 1 | u32::from(is_own(word.load(Ordering::Relaxed)));
         }
         let way = own.trailing_zeros() as usize;
-        words.get(way).map(|word| (way, *word))
+        // It may have been taken since.
+        let word = self.0.get(way)?.load(Ordering::Relaxed);
+        is_own(word).then_some((way, word))
     }
 
     /// The key's word, or the one that it may take. `is_older(a, b)`: a is less recent than b; both are in use.

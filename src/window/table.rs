@@ -7,8 +7,8 @@
 //! who pins it and who would take it.
 
 pub(super) mod image;
+pub(super) mod lot;
 
-use std::hint::black_box;
 use std::time::Duration;
 
 use super::cells::{CELLS, Cells, Costs, Ring};
@@ -54,9 +54,6 @@ pub struct TableStats {
     pub bytes: usize,
 }
 
-/// Keys whose memory is asked for at once in [`Table::observe_all`]: about as many as the processor can wait for.
-pub const LOT: usize = 32;
-
 impl Table {
     /// A table of `capacity` slots (rounded up to a power of two; 8 to 33 million) of [`CELLS`] cells.
     /// Without `costs` a tally's `copies` is 0.
@@ -89,11 +86,13 @@ impl<const K: usize> Table<K> {
     #[inline]
     pub fn slot(&self, key: u64, now: Timestamp) -> Option<Slot<'_, K>> {
         let key = Key::new(key);
-        Some(Slot { table: self, key, place: self.place(key, granule(now), now)? })
+        let (index, way) = self.place(key, granule(now), now)?;
+        Some(Slot { table: self, key, place: self.place_of(index, way) })
     }
 
+    /// The number of the key's set, and its way there.
     #[inline]
-    fn place(&self, key: Key, granule: u64, now: Timestamp) -> Option<usize> {
+    fn place(&self, key: Key, granule: u64, now: Timestamp) -> Option<(usize, usize)> {
         let (index, set) = self.sets.set(key.0);
         let way = match set.own(|word| key.owns(word)) {
             Some((way, word)) => {
@@ -106,7 +105,7 @@ impl<const K: usize> Table<K> {
             }
             None => self.claim(set, key, now)?,
         };
-        Some(self.place_of(index, way))
+        Some((index, way))
     }
 
     /// Finds the slot of `key`; does not count as use.
@@ -125,35 +124,6 @@ impl<const K: usize> Table<K> {
         let slot = self.slot(key, now)?;
         let (cells, costs) = slot.ring();
         cells.enter(slot.view(now, window), entry, costs)
-    }
-
-    /// [`Table::observe`] for many keys, whose tallies nobody asks for. The table is larger than the processor's
-    /// caches: to ask for the memory of several slots before any of them is used takes a fraction of the time.
-    pub fn observe_all(&self, keys: &[u64], entry: Entry, now: Timestamp, window: Duration) {
-        let view = View::new(KeyTag::from_bits(0), now, window);
-        let granule = granule(now);
-        for keys in keys.chunks(LOT) {
-            let mut own = [Key(0); LOT];
-            let mut places = [None; LOT];
-            // Loops of few instructions each: the processor looks only so far ahead for memory to ask for.
-            for (own, key) in own.iter_mut().zip(keys) {
-                *own = Key::new(*key);
-                black_box(self.sets.set(own.0).1.load(0));
-            }
-            let own = own.get(..keys.len()).unwrap_or_default();
-            for (place, key) in places.iter_mut().zip(own) {
-                *place = self.place(*key, granule, now);
-            }
-            for place in places.iter().flatten() {
-                self.ring(*place).0.fetch();
-            }
-            for (place, key) in places.iter().zip(own) {
-                if let Some(place) = place {
-                    let (cells, costs) = self.ring(*place);
-                    cells.enter(view.of(key.tag()), entry, costs);
-                }
-            }
-        }
     }
 
     /// Where the slot of a way of a set lies. First the first ways of all sets, then the second ones, and so on: keys
@@ -332,7 +302,8 @@ impl Key {
 
     #[inline]
     fn owns(self, word: u64) -> bool {
-        word & (u64::MAX >> GRANULE_BITS) == self.bits()
+        // A shift where a mask would have to be fetched.
+        (word ^ self.bits()) << GRANULE_BITS == 0
     }
 
     /// The word of this key's place, last used at `granule`.

@@ -273,19 +273,47 @@ fn who_cares_for_new_authors_only_counts_the_same() {
     let (one, all, slots) = (Table::new(64, false), Table::new(64, false), Table::new(64, false));
     // More keys than a lot, some of them twice; each author comes back, some when their entry is gone.
     let keys: Vec<u64> = (0..50).map(|number| number % 40).collect();
+    let mut sought: Vec<Sought> = keys.iter().map(|key| Sought { key: *key, ..Sought::default() }).collect();
     for step in 0..90_u64 {
         let (now, author) = (later(step * 50), entry(step * step % 13, 1));
         for key in &keys {
             let tally = slots.slot(*key, now).expect("nothing is pinned").record(author, now, HOUR);
             assert_eq!(one.observe(*key, author, now, HOUR), (!tally.repeat).then_some(tally));
         }
-        all.observe_all(&keys, author, now, HOUR);
+        all.observe_all(&mut sought, author, now, HOUR);
+        let again = all.observe_all(&mut sought, author, now, HOUR);
+        assert!(!again, "each is found where it was a moment ago");
         for key in &keys {
             let tallies = [&one, &all].map(|table| table.find(*key).map(|slot| slot.tally(now, HOUR)));
             let expected = slots.find(*key).map(|slot| slot.tally(now, HOUR));
             assert_eq!(tallies, [expected, expected], "step {step}, key {key}");
         }
     }
+}
+
+#[test]
+fn a_hint_holds_until_a_key_gives_way_or_a_minute_is_over() {
+    let table = Table::new(8, false);
+    let mut hinted = [Sought { key: 1, ..Sought::default() }];
+    assert!(table.observe_all(&mut hinted, entry(1, 1), START, HOUR));
+    let hint = hinted[0].hint;
+    assert_ne!(hint, Hint::default());
+    assert_eq!(Hint::from_bits(hint.bits()), hint);
+    // Others push it out: it comes back to a slot of its own, though what it left behind names the author.
+    for key in 100..108 {
+        table.observe(key, entry(1, 1), START, HOUR);
+    }
+    assert!(table.find(1).is_none());
+    assert!(table.observe_all(&mut hinted, entry(1, 1), START, HOUR), "the hint is old");
+    assert!(table.find(1).is_some());
+    // A minute later it counts as used, and others go first.
+    let minute = START.after(MINUTE * 2);
+    assert!(table.observe_all(&mut hinted, entry(1, 1), minute, HOUR));
+    assert!(!table.observe_all(&mut hinted, entry(1, 1), minute, HOUR));
+    for key in 200..207 {
+        table.observe(key, entry(1, 1), minute, HOUR);
+    }
+    assert!(table.find(1).is_some());
 }
 
 #[test]

@@ -61,14 +61,13 @@ impl View {
         (age & TAG_MASK == 0) & (age.cast_signed() < self.window)
     }
 
-    /// Whether `entry` is alive and by `author`.
+    /// Who looks for the entries of one author.
     #[inline]
-    pub(super) fn is_by(self, author: AuthorTag, entry: u64) -> bool {
-        let own = self.latest & TAG_MASK | u64::from(author.get());
-        // The tag is compared here already: what is left of `is_alive` is the age. One decision, not two: see
-        // `Cells::has`.
-        ((entry ^ own) & (TAG_MASK | AuthorTag::MASK) == 0)
-            & (self.latest.wrapping_sub(entry).cast_signed() < self.window)
+    pub(super) fn seeking(self, author: AuthorTag) -> Seeker {
+        // Half a turn of the clock more than the window: an entry from ahead of now is alive, too.
+        let span = (self.window >> TIME_SHIFT) as u64 + (1 << (TIME_BITS - 1));
+        let oldest = self.latest.wrapping_sub((self.window - (1 << TIME_SHIFT)).cast_unsigned());
+        Seeker { oldest: oldest & !WHO_MASK | 1 << NEWCOMER_SHIFT | u64::from(author.get()), span }
     }
 
     /// The second at which an entry that is `age` seconds old now will be gone, on the face of the 34 years.
@@ -94,6 +93,29 @@ impl View {
     fn stamp(self, version: u64) -> u64 {
         let who = (self.latest & TAG_MASK).cast_signed() ^ self.window;
         version.wrapping_add(who.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) & STAMP_MASK
+    }
+}
+
+/// Who looks for one author: a ring has many cells, and each look at one of them is a handful of instructions.
+#[derive(Clone, Copy)]
+pub(super) struct Seeker {
+    /// His oldest entry that is alive.
+    oldest: u64,
+    /// How many seconds later the latest can be that there may be, and one more.
+    span: u64,
+}
+
+impl Seeker {
+    /// Finds nothing.
+    pub(super) const NOBODY: Self = Self { oldest: 0, span: 0 };
+
+    /// Whether `entry` is alive and by the author: 1 or 0.
+    #[inline]
+    pub(super) fn finds(self, entry: u64) -> u64 {
+        // 0 below the time where tag and author are the same, and nothing is borrowed from it then. Turned, so that
+        // the time is below them: what differs in them is larger than any time.
+        let since = (entry | 1 << NEWCOMER_SHIFT).wrapping_sub(self.oldest).rotate_left(TIME_BITS);
+        u64::from(since < self.span)
     }
 }
 
