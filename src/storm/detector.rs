@@ -155,8 +155,15 @@ impl Scope {
     }
 
     /// LF and LK for a list of `members`.
+    ///
+    /// In a storm one post in three changes the subject or loses its headers: where a conversation has K newcomers,
+    /// the list has half as many again. So many are a storm however they spread over conversations; a slow one on
+    /// a list of tens of thousands has K in one conversation by luck only.
     pub fn list(t: &Thresholds, members: u64) -> Self {
-        Self::of(t, t.budget.saturating_mul(u64::from(t.list_factor)), members)
+        let conversation = Self::conversation(t, members).storm;
+        let Self { pass, storm } = Self::of(t, t.budget.saturating_mul(u64::from(t.list_factor)), members);
+        let storm = storm.min(conversation + conversation / 2);
+        Self { pass: pass.min(storm), storm }
     }
 
     fn of(t: &Thresholds, budget: u64, members: u64) -> Self {

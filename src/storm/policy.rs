@@ -25,7 +25,8 @@ pub struct Thresholds {
     pub quiet: Duration,
     /// How long a list stays on guard after a storm (default 24 h). 0 to 30 days.
     pub cooling: Duration,
-    /// How many times a conversation's budget the whole list has (default 8). 1 to 1000.
+    /// How many times a conversation's budget the whole list has (default 8); but LK is never above K and half of
+    /// that. 1 to 1000.
     pub list_factor: u32,
     /// Automatic messages to a list in one window: clamp(B / M, 0, this) (default 5). 0 to 5.
     pub automatic_max: u32,

@@ -262,9 +262,9 @@ impl Model {
         let k = clamp(t.budget, audience, t.storm_min, t);
         let f = clamp(t.budget, audience, t.free, t);
         let list_budget = t.budget * u64::from(t.list_factor);
-        let list_k = clamp(list_budget, members, t.storm_min, t);
-        let list_f = clamp(list_budget, members, t.free, t);
         let own_k = clamp(t.budget, members, t.storm_min, t);
+        let list_k = clamp(list_budget, members, t.storm_min, t).min(own_k + own_k / 2);
+        let list_f = clamp(list_budget, members, t.free, t);
         let own_f = clamp(t.budget, members, t.free, t);
         // A post under a new subject is in the list's ring only.
         let thread_tripped = reply && ((judged && in_thread >= k) || authors >= t.max);

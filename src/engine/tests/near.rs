@@ -8,7 +8,7 @@ fn answer(n: u32) -> Letter {
     Letter::new(&stranger(n), ALL).re(ROOT)
 }
 
-/// F = 3, K = 10 in a conversation; LF = LK = 20 on the list.
+/// F = 3, K = 10 in a conversation; LF = LK = 15 on the list.
 fn site() -> Site {
     let site = setup(&[(ALL, 100_000), ("calm@example.org", 50)]).build();
     site.introduce(ALL, "regular@example.org");
@@ -56,14 +56,14 @@ fn a_conversation_is_told_from_half_of_what_trips_until_it_trips() {
 #[test]
 fn a_list_is_told_where_its_conversations_are_not_and_it_passes_with_the_window() {
     let mut site = site();
-    for n in 0..11 {
+    for n in 0..8 {
         site.send(&Letter::new(&stranger(n), ALL));
     }
-    assert_eq!(told(&site), [(Some(ALL.to_owned()), false, "list_newcomers", 11, 20)]);
-    for n in 11..17 {
+    assert_eq!(told(&site), [(Some(ALL.to_owned()), false, "list_newcomers", 8, 15)]);
+    for n in 8..14 {
         site.send(&answer(n));
     }
-    assert_eq!(told(&site).iter().map(|near| near.3).collect::<Vec<_>>(), [17, 6], "the nearer first");
+    assert_eq!(told(&site).iter().map(|near| near.3).collect::<Vec<_>>(), [14, 6], "the nearer first");
     site.wait(59 * MINUTE);
     assert_eq!(told(&site).len(), 2);
     site.wait(2 * MINUTE);

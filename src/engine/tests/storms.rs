@@ -4,7 +4,7 @@ use super::*;
 
 const ROOT: &str = "root-1@example.net";
 
-/// F = 3, K = 10 in a conversation; LF = LK = 20 on the list.
+/// F = 3, K = 10 in a conversation; LF = LK = 15 on the list.
 const MEMBERS: u64 = 100_000;
 
 fn answer(n: u32) -> Letter {
@@ -59,9 +59,20 @@ fn from_calm_to_suspicion_to_storm() {
 #[test]
 fn newcomers_under_new_subjects_are_a_storm_of_the_list() {
     let site = setup(&[(ALL, MEMBERS)]).build();
-    let decisions: Vec<Decision> = (0..20).map(|n| site.send(&Letter::new(&stranger(n), ALL))).collect();
-    assert!(decisions[..19].iter().all(|decision| decision.reason == Reason::Calm));
-    assert_eq!(started(&decisions[19]), Some("list_newcomers"));
+    let decisions: Vec<Decision> = (0..15).map(|n| site.send(&Letter::new(&stranger(n), ALL))).collect();
+    assert!(decisions[..14].iter().all(|decision| decision.reason == Reason::Calm));
+    assert_eq!(started(&decisions[14]), Some("list_newcomers"));
+}
+
+#[test]
+fn a_list_waits_for_half_as_many_again_as_a_conversation_and_for_twenty_at_most() {
+    // K is 20, 14, 10, 10 and 10.
+    for (members, trips) in [(300, 20), (21_000, 20), (30_000, 15), (200_000, 12), (840_000, 10)] {
+        let site = setup(&[(ALL, members)]).build();
+        let mut people = 0..30;
+        let first = people.find(|n| started(&site.send(&Letter::new(&stranger(*n), ALL))).is_some());
+        assert_eq!(first, Some(trips - 1), "{members}");
+    }
 }
 
 #[test]
