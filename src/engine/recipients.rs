@@ -27,10 +27,25 @@ impl Engine {
             return None;
         }
         tx.recipients = tx.recipients.saturating_add(1);
-        let (key, unknown) = tx.add_recipient(raw, World::spelling(raw, &self.keys), &self.keys)?;
+        let hash = World::spelling(raw, &self.keys);
+        let known = tx.world.spellings.find(hash);
+        let (key, unknown) = match known {
+            // A spelling that is remembered is no list's.
+            Some((key, _)) => {
+                tx.digest = tx.digest.wrapping_add(key);
+                (key, true)
+            }
+            None => tx.add_recipient(raw, hash, &self.keys)?,
+        };
         let entry = entry(tx)?;
         let watch = &tx.world.watch;
-        let tally = self.recipients.observe(key, entry, tx.now, watch.unknown_list_window)?;
+        let hint = known.map_or(Hint::default(), |(_, hint)| Hint::from_bits(hint));
+        let mut sought = Sought { key, hint };
+        let tally = self.recipients.observe_sought(&mut sought, entry, tx.now, watch.unknown_list_window);
+        if sought.hint != hint && unknown {
+            tx.world.spellings.note(hash, key, sought.hint.bits());
+        }
+        let tally = tally?;
         let reports = unknown
             && tally.authors >= watch.unknown_list_authors
             && self.reported.first_in(key, tx.now, REPORT_EVERY);

@@ -1,6 +1,6 @@
 //! What the daemon counts of its own work. Each count only grows; `becalm status` and the metrics show them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 macro_rules! counters {
     // The first one is not counted but added up.
@@ -90,9 +90,26 @@ counters! {
     possible_lists,
 }
 
-/// One count.
+/// One count. Threads that count at the same moment do so in cache lines of their own: for one thread to take a line
+/// from another takes longer than all else that an ordinary message needs of the processor's memory.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub struct Counter([Share; SHARES]);
+
+/// More than there are threads that serve mail, nearly everywhere; half a KiB a count.
+const SHARES: usize = 8;
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Share(AtomicU64);
+
+thread_local! {
+    /// The share that this thread counts in.
+    static OWN: usize = {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        // Relaxed: any share will do.
+        THREADS.fetch_add(1, Ordering::Relaxed) % SHARES
+    };
+}
 
 impl Counter {
     /// One more.
@@ -102,13 +119,18 @@ impl Counter {
 
     /// So many more.
     pub fn add(&self, more: u64) {
-        // Relaxed: a count orders nothing.
-        self.0.fetch_add(more, Ordering::Relaxed);
+        if more == 0 {
+            return;
+        }
+        if let Some(Share(count)) = self.0.get(OWN.with(|own| *own)) {
+            // Relaxed: a count orders nothing.
+            count.fetch_add(more, Ordering::Relaxed);
+        }
     }
 
     /// The count so far.
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.iter().map(|Share(count)| count.load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
     }
 }
 
@@ -123,6 +145,18 @@ mod tests {
         counters.watched.add_one();
         let counts = counters.read();
         assert_eq!((counts.messages, counts.ordinary, counts.watched), (4, 3, 1));
+    }
+
+    #[test]
+    fn what_threads_count_is_added_up() {
+        let counter = Counter::default();
+        std::thread::scope(|scope| {
+            for _ in 0..2 * SHARES {
+                scope.spawn(|| (0..1000).for_each(|_| counter.add_one()));
+            }
+        });
+        counter.add(7);
+        assert_eq!(counter.get(), 2 * SHARES as u64 * 1000 + 7);
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::time::Timestamp;
 pub struct Recent {
     sets: Sets,
     evictions: AtomicU64,
+    /// The latest second in which anything was seen: where that is long ago, nothing need be looked for.
+    latest: AtomicU64,
 }
 
 /// How full a [`Recent`] or [`Known`] is.
@@ -35,7 +37,7 @@ pub struct SetStats {
 impl Recent {
     /// Room for `capacity` entries, rounded up to a power of two; 8 to 33 million.
     pub fn new(capacity: usize) -> Self {
-        Self { sets: Sets::new(capacity), evictions: AtomicU64::new(0) }
+        Self { sets: Sets::new(capacity), evictions: AtomicU64::new(0), latest: AtomicU64::new(0) }
     }
 
     /// Remembers that `hash` was seen at `now`.
@@ -46,6 +48,10 @@ impl Recent {
     /// Whether `hash` was seen less than `within` before `now` (whole seconds).
     #[inline]
     pub fn contains(&self, hash: u64, now: Timestamp, within: Duration) -> bool {
+        // Relaxed: seen as late as the words themselves. Their times, and this, are seconds in the same place.
+        if !is_fresh(self.latest.load(Ordering::Relaxed) << 32, now, within) {
+            return false;
+        }
         let hash = mix(hash);
         let (_, set) = self.sets.set(hash);
         set.own(|word| is_of(word, hash)).is_some_and(|(_, word)| is_fresh(word, now, within))
@@ -62,11 +68,20 @@ impl Recent {
         stats(&self.sets, &self.evictions)
     }
 
+    /// Something is seen at this second.
+    fn is_as_late_as(&self, second: u64) {
+        // Mostly read: nobody takes the line from those who look.
+        if self.latest.load(Ordering::Relaxed) < second {
+            self.latest.fetch_max(second, Ordering::Relaxed);
+        }
+    }
+
     /// Sets the time of `hash` to `now` unless it is younger than `unless`; true if it did.
     fn touch(&self, hash: u64, now: Timestamp, unless: Option<Duration>) -> bool {
         let hash = mix(hash);
         let (_, set) = self.sets.set(hash);
         let now_secs = seconds(now);
+        self.is_as_late_as(now_secs);
         // Each failed attempt is another thread's success in this set.
         loop {
             let (way, word, own) = match set.find(|word| is_of(word, hash), |a, b| a >> 32 < b >> 32) {

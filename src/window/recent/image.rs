@@ -21,6 +21,7 @@ impl Recent {
 
     /// Puts a word back that stood in set `set` of `sets`.
     pub fn put_back(&self, sets: usize, set: u32, word: u64) {
+        self.is_as_late_as(word >> 32);
         let like = |other: u64| other as u32 == word as u32;
         for (_, heir) in self.sets.heirs(set as usize, sets) {
             heir.put_back(word, like, |a, b| a >> 32 < b >> 32, u64::max);

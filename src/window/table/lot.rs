@@ -7,7 +7,7 @@ use super::{Key, Table, granule};
 use crate::sync::Ordering;
 use crate::time::Timestamp;
 use crate::window::word::View;
-use crate::window::{Entry, KeyTag};
+use crate::window::{Entry, KeyTag, Tally};
 
 /// Keys whose memory is asked for at once in [`Table::observe_all`]: about as many as the processor can wait for.
 pub const LOT: usize = 32;
@@ -63,13 +63,45 @@ impl Hint {
 }
 
 impl<const K: usize> Table<K> {
+    /// [`Table::observe`] for a key whose slot was found before. Its hint is made new if it is not good any more.
+    #[inline]
+    pub fn observe_sought(
+        &self,
+        sought: &mut Sought,
+        entry: Entry,
+        now: Timestamp,
+        window: Duration,
+    ) -> Option<Tally> {
+        let own = Key::new(sought.key);
+        let granule = granule(now);
+        let stamp = self.stamp(granule);
+        let view = View::new(own.tag(), now, window);
+        if let Some(way) = sought.hint.way(stamp) {
+            let (index, _) = self.sets.set(own.0);
+            return match self.ring(self.place_of(index, way)).0.shows(view, entry.author) {
+                true => None,
+                false => self.observe_anew(sought.key, entry, now, window),
+            };
+        }
+        let (index, way) = self.place(own, granule, now)?;
+        sought.hint = Hint::new(way, stamp);
+        let (cells, costs) = self.ring(self.place_of(index, way));
+        cells.enter(view, entry, costs)
+    }
+
+    /// What hints are stamped with at this time.
+    #[inline]
+    fn stamp(&self, granule: u64) -> u16 {
+        // Relaxed: whoever reads it late takes a key that has just given way for one that is about to.
+        Hint::stamp(granule.wrapping_add(self.evictions.load(Ordering::Relaxed)))
+    }
+
     /// [`Table::observe`] for many keys. The table is larger than the processor's caches: to ask for the memory of
     /// several slots before any of them is used takes a fraction of the time. True: some hints are new.
     pub fn observe_all(&self, sought: &mut [Sought], entry: Entry, now: Timestamp, window: Duration) -> bool {
         let view = View::new(KeyTag::from_bits(0), now, window);
         let granule = granule(now);
-        // Relaxed: whoever reads it late takes a key that has just given way for one that is about to.
-        let stamp = Hint::stamp(granule.wrapping_add(self.evictions.load(Ordering::Relaxed)));
+        let stamp = self.stamp(granule);
         let mut found = false;
         for sought in sought.chunks_mut(LOT) {
             let mut own = [Key(0); LOT];
@@ -112,7 +144,7 @@ impl<const K: usize> Table<K> {
 
     /// For an author who is new, or one of many: about as seldom as it is long.
     #[inline(never)]
-    fn observe_anew(&self, key: u64, entry: Entry, now: Timestamp, window: Duration) {
-        self.observe(key, entry, now, window);
+    fn observe_anew(&self, key: u64, entry: Entry, now: Timestamp, window: Duration) -> Option<Tally> {
+        self.observe(key, entry, now, window)
     }
 }
