@@ -170,6 +170,19 @@ fn a_small_spark_rekindles_it() {
 }
 
 #[test]
+fn each_storm_of_a_list_has_a_name_of_its_own() {
+    let mut site = in_storm();
+    let first = site.send(&answer(10)).storm.expect("its mail is known by it");
+    site.wait(70 * MINUTE);
+    site.engine.tick(site.now);
+    let post = |n: u32| site.send(&Letter::new(&stranger(n), ALL).id(&format!("new-{n}@example.net")));
+    let second = (100..110).filter_map(|n| post(n).storm).next_back().expect("a spark is enough");
+    assert_ne!(first, second);
+    assert_eq!(site.engine.storms(site.now)[0].storm.as_ref(), Some(&second));
+    assert_eq!(post(110).storm, Some(second));
+}
+
+#[test]
 fn a_spark_is_three_newcomers_at_least() {
     let mut policy = holding();
     policy.thresholds.storm_min = 4;
