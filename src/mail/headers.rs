@@ -184,6 +184,7 @@ impl Head {
         if self.subject.is_none() {
             let mut clean = subject::clean(value.get(..MAX_SUBJECT).unwrap_or(value));
             clean.truncate(clean.floor_char_boundary(MAX_CLEAN_SUBJECT));
+            clean.shrink_to(MAX_CLEAN_SUBJECT);
             self.subject = Some(clean);
         }
     }

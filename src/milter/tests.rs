@@ -13,6 +13,7 @@ use super::*;
 struct Probe {
     calls: Vec<String>,
     recipients: Vec<Vec<u8>>,
+    lots: Vec<usize>,
     subject: Vec<u8>,
     fields_of_ours: u32,
 }
@@ -51,6 +52,11 @@ impl Filter for Probe {
     fn recipient(&mut self, recipient: &[u8]) {
         self.recipients.push(recipient.to_vec());
         self.note("rcpt", recipient);
+    }
+
+    fn recipients(&mut self, recipients: &[&[u8]]) {
+        self.lots.push(recipients.len());
+        recipients.iter().for_each(|recipient| self.recipient(recipient));
     }
 
     fn data(&mut self, macros: &Macros) -> AtData {
@@ -566,6 +572,7 @@ fn recipients_that_come_in_lots_come_all_and_in_order() {
     let told: Vec<String> = filter.calls.iter().filter(|call| call.starts_with("rcpt")).cloned().collect();
     let expected: Vec<String> = (0..75).map(|number| format!("rcpt \"<box-{number}@d>\"")).collect();
     assert_eq!(told, expected);
+    assert_eq!(filter.lots, [32, 32, 11]);
     assert_eq!(filter.calls.iter().rev().take(2).collect::<Vec<_>>(), ["disconnect", "abort"]);
 }
 

@@ -42,7 +42,7 @@ type Shard<V> = Box<[Set<V>]>;
 struct Set<V> {
     /// 0: an empty place.
     keys: [u64; WAYS],
-    /// When each was put; the epoch in empty places, which are the oldest therefore.
+    /// When each was put.
     at: [Timestamp; WAYS],
     values: [V; WAYS],
 }
@@ -66,13 +66,13 @@ impl<V: Copy + Default> Set<V> {
         Some((*self.values.get(place)?, *self.at.get(place)?))
     }
 
-    /// Puts an entry into a place. Returns the key that made room for another.
+    /// Puts an entry into a place. True: another made room for it.
     #[inline]
-    fn put(&mut self, place: usize, key: u64, value: V, at: Timestamp) -> Option<u64> {
-        *self.values.get_mut(place)? = value;
-        *self.at.get_mut(place)? = at;
-        let before = std::mem::replace(self.keys.get_mut(place)?, key);
-        (before != 0 && before != key).then_some(before)
+    fn put(&mut self, place: usize, key: u64, value: V, at: Timestamp) -> bool {
+        self.values[place] = value;
+        self.at[place] = at;
+        let before = std::mem::replace(&mut self.keys[place], key);
+        before != 0 && before != key
     }
 
     /// The place for a new entry: an empty one, or that of the oldest.
@@ -155,7 +155,7 @@ impl<V: Copy + Default> Cache<V> {
         let fresh = old.filter(|(_, at)| is_fresh(*at, now, max_age));
         let (result, value) = next(fresh.map(|(value, _)| value))?;
         let at = old.map_or(now, |(_, at)| at.max(now));
-        if set.put(place.unwrap_or_else(|| set.oldest()), key, value, at).is_some() {
+        if set.put(place.unwrap_or_else(|| set.oldest()), key, value, at) {
             // Relaxed: a figure for people.
             self.evictions.fetch_add(1, Ordering::Relaxed);
         }
@@ -180,7 +180,7 @@ impl<V: Copy + Default> Cache<V> {
         let hash = mix(key) as usize;
         // Both counts are powers of two, and there is at least one of each.
         let shard = &self.shards[hash & (self.shards.len() - 1)];
-        // A panic under the lock leaves whole values behind: they are only ever written in one piece.
+        // A panic under the lock leaves whole entries behind: nothing panics while one is written.
         let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         let set = (hash / MAX_SHARDS) & (shard.len() - 1);
         (shard, set)

@@ -117,8 +117,8 @@ impl<const K: usize> Table<K> {
         Some(Slot { table: self, key, place: self.place_of(index, way) })
     }
 
-    /// Counts an attempt as [`Slot::record`] does, in the slot of `key`: what every recipient of every message goes
-    /// through. `None`: this author is in the window already, or there is no slot.
+    /// Counts an attempt as [`Slot::record`] does, in the slot of `key`: what a recipient goes through whose author is new
+    /// to it. `None`: this author is in the window already, or there is no slot.
     #[inline]
     pub fn observe(&self, key: u64, entry: Entry, now: Timestamp, window: Duration) -> Option<Tally> {
         let slot = self.slot(key, now)?;

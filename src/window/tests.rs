@@ -487,3 +487,39 @@ fn under_eviction_no_key_sees_anothers_authors() {
     });
     assert!(table.stats().evictions > 1000, "{:?}", table.stats());
 }
+
+#[test]
+fn what_was_seen_recently_is_found_where_it_was_put_back() {
+    let window = Duration::from_secs(120);
+    let earlier = Recent::new(64);
+    earlier.insert(7, START);
+    let recent = Recent::new(64);
+    for (set, word) in earlier.words(START, window) {
+        recent.put_back(earlier.sets(), set, word);
+    }
+    assert!(recent.contains(7, later(119), window));
+    assert!(!recent.contains(7, later(120), window));
+    assert!(recent.contains(7, Timestamp::from_millis(START.as_millis() - 60_000), window), "a late clock");
+    assert!(!recent.contains(8, START, window));
+}
+
+#[test]
+fn a_key_that_is_sought_by_a_hint_is_counted_as_without() {
+    // One set: keys make room for each other all the time.
+    let (plain, hinted) = (Table::new(8, false), Table::new(8, false));
+    let mut hints = [Hint::default(); 12];
+    let mut by_hint = 0;
+    for step in 0..4000_u64 {
+        // The first six keys fit, until the others come: each hundred steps for a while.
+        let key = step % if step / 100 % 2 == 0 { 6 } else { 12 };
+        let (now, entry) = (later(step * 3), entry(step / 12 % 25, 1));
+        let expected = plain.observe(key << 40 | 1, entry, now, HOUR);
+        let before = hints[key as usize];
+        let mut sought = Sought { key: key << 40 | 1, hint: before };
+        let found = hinted.observe_sought(&mut sought, entry, now, HOUR);
+        by_hint += u32::from(before != Hint::default() && sought.hint == before);
+        hints[key as usize] = sought.hint;
+        assert_eq!(found, expected, "step {step}");
+    }
+    assert!(by_hint > 1000, "{by_hint}");
+}

@@ -34,6 +34,7 @@ fn what_comes_in_lots_is_what_comes_one_by_one() {
     let (mut single, mut lots) = (setup.build(), setup.build());
     let to = recipients();
     let to: Vec<&[u8]> = to.iter().map(|recipient| recipient.as_bytes()).collect();
+    let mut reported = 0;
     for round in 0..50 {
         // Each comes twice, once where it was seen a moment ago.
         let author = stranger(round / 2);
@@ -44,12 +45,15 @@ fn what_comes_in_lots_is_what_comes_one_by_one() {
         let mut at_once = lots.engine.recipients(&mut other, first);
         at_once.extend(lots.engine.recipients(&mut other, rest));
         assert_eq!(at_once, events, "round {round}");
+        reported += events.len();
         assert_eq!(facts(&one), facts(&other), "round {round}");
         let (total, _, on_lists, named) = facts(&one);
         assert_eq!((total, on_lists, named.len()), (150, 30, 30));
         single.wait(20 * SECOND);
         lots.wait(20 * SECOND);
     }
+    let is_box = |recipient: &&&[u8]| recipient.starts_with(b"<box");
+    assert_eq!(reported, to.iter().take(MAX_REPORTED as usize).filter(is_box).count(), "each once");
     let mut boxes = 0;
     for recipient in to.into_iter().skip(MAX_REPORTED as usize) {
         let say = |site: &Site| {

@@ -1,4 +1,4 @@
-//! Many keys at once, whose tallies nobody asks for.
+//! Keys whose slots were found before, one by one or many at once.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -24,9 +24,10 @@ pub struct Sought {
 /// The way in which a key's slot was found (3 bits), and a stamp of that moment (10 bits).
 ///
 /// The stamp is another as soon as 64 s begin or a key gives way to another one. While it is the table's own, the
-/// word of the slot need not be looked at: it is the key's still, and as recent as it can be. After 1,023 such
-/// changes an old stamp comes round. What is found by it is true all the same, since the cells say whose they are;
-/// a slot of which only such hints are known looks idle for 64 s longer.
+/// word of the slot need not be looked at: it is the key's still, and as recent as it can be. A hint may be out of date
+/// all the same: an old stamp comes round after hundreds of such changes, and a key may give way to another one of the
+/// same lot. Nothing is counted for another key then, since the cells say whose they are. But an author who is found
+/// in the slot that was left is not counted in a new one, and the slot looks idle for 64 s longer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hint(u16);
 
@@ -46,9 +47,12 @@ impl Hint {
         self.0
     }
 
-    /// A stamp is never 0: a hint that is 0 is none.
-    fn stamp(changes: u64) -> u16 {
-        (changes % Self::STAMPS + 1) as u16
+    /// Of the granule of 64 s and the keys that gave way so far. Never 0: a hint that is 0 is none.
+    fn stamp(granule: u64, evictions: u64) -> u16 {
+        // A message may be older than the granule that others are in: one step of time must not be as long as one
+        // eviction, or the two would make up for each other.
+        const STEP: u64 = 397;
+        (granule.wrapping_mul(STEP).wrapping_add(evictions) % Self::STAMPS + 1) as u16
     }
 
     #[inline]
@@ -93,7 +97,7 @@ impl<const K: usize> Table<K> {
     #[inline]
     fn stamp(&self, granule: u64) -> u16 {
         // Relaxed: whoever reads it late takes a key that has just given way for one that is about to.
-        Hint::stamp(granule.wrapping_add(self.evictions.load(Ordering::Relaxed)))
+        Hint::stamp(granule, self.evictions.load(Ordering::Relaxed))
     }
 
     /// [`Table::observe`] for many keys. The table is larger than the processor's caches: to ask for the memory of
