@@ -100,10 +100,10 @@ impl Transaction {
         });
     }
 
-    /// Takes a recipient. Returns the key of its address, and whether it is unknown to the directory.
-    #[inline]
+    /// Takes a recipient whose spelling is not remembered as a mailbox's. Returns the key of its address, and whether it is
+    /// unknown to the directory.
     pub(super) fn add_recipient(&mut self, raw: &[u8], spelling: u64, keys: &Keys) -> Option<(u64, bool)> {
-        let (key, list) = self.world.recipient(raw, spelling, &mut self.address, keys, self.now)?;
+        let (key, list) = self.world.make_out(raw, spelling, &mut self.address, keys, self.now)?;
         self.digest = self.digest.wrapping_add(key);
         let Some(list) = list else { return Some((key, true)) };
         self.list_recipients = self.list_recipients.saturating_add(1);

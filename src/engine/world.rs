@@ -241,8 +241,8 @@ impl World {
         }
     }
 
-    /// The same for a spelling that is not remembered.
-    fn make_out(
+    /// The same for a spelling that is not remembered as a mailbox's.
+    pub(super) fn make_out(
         &self,
         raw: &[u8],
         spelling: u64,

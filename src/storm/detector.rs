@@ -162,8 +162,8 @@ impl Scope {
     pub fn list(t: &Thresholds, members: u64) -> Self {
         let conversation = Self::conversation(t, members).storm;
         let Self { pass, storm } = Self::of(t, t.budget.saturating_mul(u64::from(t.list_factor)), members);
-        let storm = storm.min(conversation + conversation / 2);
-        Self { pass: pass.min(storm), storm }
+        // Where LF is above LK nobody comes to wait.
+        Self { pass, storm: storm.min(conversation + conversation / 2) }
     }
 
     fn of(t: &Thresholds, budget: u64, members: u64) -> Self {

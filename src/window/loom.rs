@@ -9,7 +9,7 @@ use std::time::Duration;
 use loom::sync::Arc;
 use loom::thread;
 
-use super::{AuthorTag, Entry, KeyTag, Recent, Ring, Table, Tally};
+use super::{AuthorTag, Entry, Hint, KeyTag, Recent, Ring, Sought, Table, Tally};
 use crate::time::Timestamp;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -203,6 +203,27 @@ fn a_slot_recycled_under_its_writer_counts_for_neither() {
             // What key 1 had, less what key 100 has overwritten by now.
             assert!(matches!((old.authors, old.copies), (2, 920) | (2, 20) | (1, 20)), "{old:?}");
         }
+        let after = table.find(100).expect("it was claimed").tally(LATER, HOUR);
+        assert!(matches!((after.authors, after.copies), (1, 30) | (0, 0)), "{after:?}");
+    });
+}
+
+#[test]
+fn a_hint_to_a_slot_that_gives_way_counts_for_neither() {
+    model(|| {
+        let table = Arc::new(full_table());
+        // Key 1 is idle longest, and its message began a while ago: key 100 takes its slot while it is sought by a hint.
+        let early = NOW.after(Duration::from_secs(64));
+        let mut known = Sought { key: 1, hint: Hint::default() };
+        assert_eq!(table.observe_sought(&mut known, entry(9, 900), early, HOUR), None);
+        assert_ne!(known.hint, Hint::default());
+        let (_, new) = both(
+            &table,
+            move |table| table.observe_sought(&mut { known }, entry(2, 20), early, HOUR),
+            |table| table.observe(100, entry(3, 30), LATER, HOUR),
+        );
+        let new = new.expect("nothing is pinned");
+        assert_eq!((new.authors, new.copies), (1, 30));
         let after = table.find(100).expect("it was claimed").tally(LATER, HOUR);
         assert!(matches!((after.authors, after.copies), (1, 30) | (0, 0)), "{after:?}");
     });

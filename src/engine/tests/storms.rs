@@ -4,7 +4,7 @@ use super::*;
 
 const ROOT: &str = "root-1@example.net";
 
-/// F = 3, K = 10 in a conversation; LF = LK = 15 on the list.
+/// F = 3, K = 10 in a conversation; LF = 20 and LK = 15 on the list.
 const MEMBERS: u64 = 100_000;
 
 fn answer(n: u32) -> Letter {
