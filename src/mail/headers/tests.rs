@@ -17,10 +17,12 @@ fn names_are_told_apart_in_any_case() {
         ("message-ID ", "\n <id@example.org>"),
         ("X-BECALM", "forged"),
         ("x-becalm", ""),
+        ("X-Becalm-Own", "own=1"),
     ]);
     assert_eq!(head.subject().base, "x");
     assert_eq!(head.message_id(None), Some(&b"id@example.org"[..]));
     assert_eq!(head.becalm_headers(), 2);
+    assert_eq!(head.own_mark(), Some("own=1"));
 }
 
 #[test]
