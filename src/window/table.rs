@@ -318,6 +318,12 @@ impl Key {
     }
 }
 
+/// The tag of the entries of a key.
+#[cfg(all(test, not(becalm_loom)))]
+pub(super) fn tag_of(key: u64) -> KeyTag {
+    Key::new(key).tag()
+}
+
 /// When the place of `word` was last used.
 #[inline]
 fn used(word: u64) -> u64 {
