@@ -160,10 +160,10 @@ fn report(content_type: &[u8]) -> Option<Automatic> {
     })
 }
 
-/// How subjects begin. Nearly all are told apart by their first byte.
+/// How subjects begin. Nearly all are told apart by their first three bytes.
 struct Openings<'a> {
     all: &'a [&'a str],
-    /// The first bytes of them, one bit each.
+    /// The first bytes of them, one bit each: others may have the same.
     first: [u64; 4],
 }
 
@@ -172,8 +172,8 @@ impl<'a> Openings<'a> {
         let mut first = [0; 4];
         let mut at = 0;
         while at < all.len() {
-            let byte = all[at].as_bytes()[0];
-            first[byte as usize / 64] |= 1 << (byte % 64);
+            let bit = bit_of(all[at].as_bytes().first_chunk().expect("none is shorter"));
+            first[bit / 64] |= 1 << (bit % 64);
             at += 1;
         }
         Self { all, first }
@@ -181,14 +181,16 @@ impl<'a> Openings<'a> {
 
     /// Does the subject begin in one of these ways?
     fn begin(&self, subject: &str) -> bool {
-        let Some(byte) = subject.as_bytes().first() else { return false };
-        let known = self.first.get(usize::from(byte / 64)).is_some_and(|bits| bits >> (byte % 64) & 1 == 1);
-        known
-            && self
-                .all
-                .iter()
-                .any(|opening| opening.as_bytes().first() == Some(byte) && subject.starts_with(opening))
+        let Some(first) = subject.as_bytes().first_chunk() else { return false };
+        let bit = bit_of(first);
+        let known = self.first[bit / 64] >> (bit % 64) & 1 == 1;
+        known && self.all.iter().any(|opening| subject.starts_with(opening))
     }
+}
+
+/// One of 256 bits.
+const fn bit_of([a, b, c]: &[u8; 3]) -> usize {
+    (*a as usize + *b as usize * 5 + *c as usize * 25) % 256
 }
 
 /// How Exchange entitles the reports of a recall.

@@ -119,9 +119,30 @@ impl Field {
             return None;
         }
         let candidates = NAMES.get(usize::from(begin)..usize::from(end))?;
-        let is_own = |(known, _): &&(&str, Self)| name.eq_ignore_ascii_case(known.as_bytes());
-        candidates.iter().find(is_own).map(|(_, field)| *field)
+        candidates.iter().find(|(known, _)| is_same(name, known.as_bytes())).map(|(_, field)| *field)
     }
+}
+
+/// Is it this name, which is in lower case and as long? Eight letters are compared at once, the last ones perhaps twice.
+#[inline]
+fn is_same(name: &[u8], known: &[u8]) -> bool {
+    let (Some(last), Some(last_known)) = (name.last_chunk(), known.last_chunk()) else {
+        return name.eq_ignore_ascii_case(known);
+    };
+    let words = name.as_chunks().0.iter().zip(known.as_chunks().0);
+    words.chain([(last, last_known)]).all(|(a, b)| lower(u64::from_le_bytes(*a)) == u64::from_le_bytes(*b))
+}
+
+/// Eight bytes with their ASCII letters in lower case.
+#[inline]
+const fn lower(word: u64) -> u64 {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    // Of each byte, the highest bit tells what it is: no sum reaches the next byte.
+    let low = word & !(0x80 * EACH);
+    let from_a = low + (0x80 - b'A' as u64) * EACH;
+    let beyond_z = low + (0x7f - b'Z' as u64) * EACH;
+    let upper = (from_a ^ beyond_z) & !word & (0x80 * EACH);
+    word | upper >> 2
 }
 
 #[cfg(test)]
@@ -141,6 +162,20 @@ mod tests {
             ["", "received", "to", "date", "frum", "\u{6}rom", "x-becalm-ownership-of-everything-there-is"]
         {
             assert_eq!(Field::named(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn eight_letters_at_once_are_lowered_as_one_by_one() {
+        for byte in 0..=u8::MAX {
+            for place in 0..8 {
+                let mut bytes = *b"a@Z[{\x80\xdf-";
+                bytes[place] = byte;
+                assert_eq!(
+                    lower(u64::from_le_bytes(bytes)).to_le_bytes(),
+                    bytes.map(|b| b.to_ascii_lowercase())
+                );
+            }
         }
     }
 

@@ -122,7 +122,7 @@ impl Head {
     }
 
     /// The subject, decoded, with its prefixes told apart.
-    pub fn subject(&self) -> Subject {
+    pub fn subject(&self) -> Subject<'_> {
         Subject::parse(self.clean_subject())
     }
 

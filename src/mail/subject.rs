@@ -1,5 +1,7 @@
 //! Subjects: what is left when "Re:" and "Fwd:" of every language are taken off.
 
+use std::borrow::Cow;
+
 use mail_parser::MessageParser;
 use smallvec::SmallVec;
 
@@ -11,20 +13,22 @@ const MAX_TAGS: usize = 4;
 
 /// A subject taken apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Subject {
+pub struct Subject<'a> {
     /// Decoded (RFC 2047), without reply and forward prefixes, blanks squeezed, in lower case, at most 250
     /// bytes. List tags stay, in front.
-    pub base: String,
+    pub base: Cow<'a, str>,
     /// Whether a reply prefix was there.
     pub reply: bool,
     /// Whether a forward prefix or mark was there.
     pub forward: bool,
 }
 
-impl Subject {
+impl<'a> Subject<'a> {
     /// Takes apart a subject that [`clean`] has gone over.
-    pub(super) fn parse(clean: &str) -> Self {
+    pub(super) fn parse(clean: &'a str) -> Self {
         let mut rest = clean;
+        // From the first tag on, unless something was taken off behind it.
+        let mut tagged = None;
         let mut tags = SmallVec::<[&str; MAX_TAGS]>::new();
         let (mut reply, mut forward) = (false, false);
         loop {
@@ -43,27 +47,40 @@ impl Subject {
                 if !tags.contains(&tag) {
                     tags.push(tag);
                 }
+                tagged.get_or_insert(rest);
                 rest = after;
             } else {
                 break;
             }
         }
-        let mut base = String::with_capacity(MAX_BASE);
-        for part in tags.iter().copied().chain([rest]).filter(|part| !part.is_empty()) {
-            if !base.is_empty() {
-                base.push(' ');
-            }
-            base.push_str(part);
-        }
-        base.truncate(base.floor_char_boundary(MAX_BASE));
-        base.truncate(base.trim_end().len());
+        let parts = || tags.iter().copied().chain([rest]).filter(|part| !part.is_empty());
+        // Nearly all stand there as they are wanted.
+        let whole = tagged.unwrap_or(rest);
+        let base = if is_joined(whole, parts()) {
+            Cow::Borrowed(shortened(whole))
+        } else {
+            Cow::Owned(shortened(&parts().collect::<SmallVec<[&str; MAX_TAGS + 1]>>().join(" ")).to_owned())
+        };
         Self { base, reply, forward }
     }
 }
 
+/// Is the text these parts, with single blanks between them?
+fn is_joined<'a>(text: &str, mut parts: impl Iterator<Item = &'a str>) -> bool {
+    let begin = parts.next().and_then(|first| text.strip_prefix(first));
+    let end = begin
+        .and_then(|begin| parts.try_fold(begin, |rest, part| rest.strip_prefix(' ')?.strip_prefix(part)));
+    end.is_some_and(str::is_empty)
+}
+
+/// No longer than a base subject may be.
+fn shortened(base: &str) -> &str {
+    base.get(..base.floor_char_boundary(MAX_BASE)).unwrap_or_default().trim_end()
+}
+
 /// A subject decoded, in lower case, with single blanks and without invisible characters.
 pub(super) fn clean(value: &[u8]) -> String {
-    if value.is_ascii() && memchr::memmem::find(value, b"=?").is_none() {
+    if value.is_ascii() && !has_encoded_words(value) {
         return clean_ascii(value);
     }
     let decoded = decode(value);
@@ -84,11 +101,16 @@ pub(super) fn clean(value: &[u8]) -> String {
 /// The same for most subjects, which are plain: a tenth of the work.
 fn clean_ascii(value: &[u8]) -> String {
     let mut clean = Vec::with_capacity(value.len());
-    if is_clean(value) {
-        clean.extend_from_slice(value);
-    } else {
-        let mut blank = false;
-        for byte in value {
+    for line in value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
+        let mut blank = !clean.is_empty();
+        if is_clean(line) {
+            if blank && !line.is_empty() {
+                clean.push(b' ');
+            }
+            clean.extend_from_slice(line);
+            continue;
+        }
+        for byte in line {
             match byte {
                 b'\t'..=b'\r' | b' ' => blank = !clean.is_empty(),
                 byte if byte.is_ascii_control() => {}
@@ -114,8 +136,13 @@ fn is_clean(value: &[u8]) -> bool {
     !controls && !double && value.first() != Some(&b' ') && value.last() != Some(&b' ')
 }
 
+/// May there be any? Few subjects have an equals sign.
+fn has_encoded_words(value: &[u8]) -> bool {
+    memchr::memchr_iter(b'=', value).any(|at| value.get(at + 1) == Some(&b'?'))
+}
+
 fn decode(value: &[u8]) -> String {
-    if memchr::memmem::find(value, b"=?").is_none() {
+    if !has_encoded_words(value) {
         return String::from_utf8_lossy(value).into_owned();
     }
     let mut field = Vec::with_capacity(value.len() + 16);
@@ -197,8 +224,12 @@ const FORWARD: [&str; 17] = [
 /// A prefix at the start of `text` (clean), and what follows it: `re:`, `re :`, `re[2]:`, `re(2):`, `re^2:`,
 /// `回复：`.
 fn prefix(text: &str) -> Option<(Prefix, &str)> {
-    let word_end = word_end(text)?;
-    let (word, rest) = text.split_at(word_end);
+    // By far the most frequent one.
+    if let Some(rest) = text.strip_prefix("re:") {
+        return Some((Prefix::Reply, rest));
+    }
+    let end = word_end(text).filter(|end| *end > 0)?;
+    let (word, rest) = text.split_at(end);
     // The colon first: most words have none behind them, and need not be looked for.
     let rest = counter(rest.trim_start()).trim_start().strip_prefix([':', '：'])?;
     if REPLY.contains(&word) {

@@ -272,7 +272,7 @@ impl Run {
             if let Some((name, value)) = field {
                 head.push(name, value);
             }
-            head.subject().base
+            head.subject().base.into_owned()
         };
         let judged = Judged {
             at: now,

@@ -2,17 +2,19 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn parse(value: &[u8]) -> Subject {
-    Subject::parse(&clean(value))
+fn parse(value: &[u8]) -> Subject<'static> {
+    let clean = clean(value);
+    let Subject { base, reply, forward } = Subject::parse(&clean);
+    Subject { base: base.into_owned().into(), reply, forward }
 }
 
 fn base(value: &str) -> String {
-    parse(value.as_bytes()).base
+    parse(value.as_bytes()).base.into_owned()
 }
 
 fn kind(value: &str) -> (String, bool, bool) {
     let Subject { base, reply, forward } = parse(value.as_bytes());
-    (base, reply, forward)
+    (base.into_owned(), reply, forward)
 }
 
 #[test]
@@ -84,6 +86,9 @@ fn list_tags_stay_and_hide_no_prefix() {
     }
     assert_eq!(base("[PATCH v2 1/2] [hv] Re: x: fix"), "[patch v2 1/2] [hv] x: fix");
     assert_eq!(base("[open"), "[open");
+    // As long as what it is made of, and another.
+    assert_eq!(base("[a][b][c]re:x"), "[a] [b] [c] x");
+    assert_eq!(base(&format!("[a] {}", "b".repeat(300))), format!("[a] {}", "b".repeat(246)));
 }
 
 #[test]
