@@ -44,6 +44,8 @@ fn split(text: &[u8], piece: usize) -> Vec<(u64, Vec<u8>)> {
         rest = later;
         splitter.filled(length);
         while let Some(message) = splitter.next() {
+            let ends = message.lines.iter().map(|end| *end as usize);
+            assert!(header::fields_of_lines(message.head, ends).eq(header::fields(message.head)));
             found.push((message.at.as_millis(), message.head.to_vec()));
         }
         if length == 0 {

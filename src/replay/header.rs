@@ -23,10 +23,32 @@ pub type Field<'a> = (&'a [u8], &'a [u8]);
 /// The fields of a header block, in order. Lines that are none (no colon, a blank in the name) are left out, with
 /// what goes on with them.
 pub fn fields(head: &[u8]) -> impl Iterator<Item = Field<'_>> {
-    let mut rest = head;
+    let mut begin = 0;
+    let ends = std::iter::from_fn(move || {
+        let rest = head.get(begin..).filter(|rest| !rest.is_empty())?;
+        begin += memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
+        Some(begin)
+    });
+    fields_of_lines(head, ends)
+}
+
+/// The same, where it is known where its lines end, each with its end of line.
+pub fn fields_of_lines<'a>(
+    head: &'a [u8],
+    mut ends: impl Iterator<Item = usize> + 'a,
+) -> impl Iterator<Item = Field<'a>> {
+    let mut begin = 0;
     std::iter::from_fn(move || {
         loop {
-            let field = take_field(&mut rest)?;
+            let mut end = ends.next()?;
+            // It goes on with these.
+            while matches!(head.get(end), Some(b' ' | b'\t'))
+                && let Some(next) = ends.next()
+            {
+                end = next;
+            }
+            let field = head.get(begin..end)?;
+            begin = end;
             // Names are short: their end is found soonest while they are looked at.
             let end = field.iter().position(|byte| !byte.is_ascii_graphic() || *byte == b':').unwrap_or(0);
             let (name, rest) = field.split_at(end);
@@ -133,29 +155,26 @@ pub fn list_id<'b>(value: &[u8], buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
     Some(buffer)
 }
 
-/// One field with its continuation lines, without the last end of line.
-fn take_field<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    if rest.is_empty() {
-        return None;
-    }
-    let mut end = 0;
-    loop {
-        let line = rest.get(end..).unwrap_or_default();
-        end += memchr::memchr(b'\n', line).map_or(line.len(), |at| at + 1);
-        if !matches!(rest.get(end), Some(b' ' | b'\t')) {
-            break;
-        }
-    }
-    let (field, after) = rest.split_at(end);
-    *rest = after;
-    Some(field)
-}
-
 /// What stands before the first comma, and what follows it.
 fn take_bare(text: &[u8]) -> (&[u8], &[u8]) {
-    let comma = memchr::memchr(b',', text).unwrap_or(text.len());
-    let (mailbox, after) = text.split_at(comma);
+    let (mailbox, after) = text.split_at(until(b',', text));
     (mailbox.trim_ascii(), after.get(1..).unwrap_or_default())
+}
+
+/// How many bytes stand before the first of these. Eight are looked at at once; it is made for what comes soon.
+fn until(byte: u8, text: &[u8]) -> usize {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    let (words, rest) = text.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        // The lowest byte that is 0 here is the first to have its highest bit set by this.
+        let word = u64::from_le_bytes(*word) ^ (EACH * u64::from(byte));
+        let found = word.wrapping_sub(EACH) & !word & (0x80 * EACH);
+        if found != 0 {
+            return 8 * index + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let in_rest = rest.iter().position(|other| *other == byte).unwrap_or(rest.len());
+    8 * words.len() + in_rest
 }
 
 /// The address of the first mailbox, and what follows its comma, where nothing is quoted.
@@ -253,8 +272,21 @@ mod tests {
 
     proptest! {
         #[test]
+        fn the_first_of_a_byte_is_found(text in "[,\\x00-\\x7f]{0,40}", far in 0..40_usize) {
+            let text = format!("{}{text}", "\u{ac}".repeat(far));
+            let bytes = text.as_bytes();
+            let position = bytes.iter().position(|byte| *byte == b',').unwrap_or(bytes.len());
+            prop_assert_eq!(until(b',', bytes), position);
+        }
+
+        #[test]
         fn any_bytes_are_taken(text in prop::collection::vec(any::<u8>(), 0..500)) {
             prop_assert!(fields(&text).count() <= text.len());
+            let ends = text.split_inclusive(|byte| *byte == b'\n').scan(0, |end, line| {
+                *end += line.len();
+                Some(*end)
+            });
+            prop_assert!(fields_of_lines(&text, ends).eq(fields(&text)));
             prop_assert!(addresses(&text).count() <= text.len());
             list_post(&text);
             list_id(&text, &mut Vec::new());

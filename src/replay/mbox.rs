@@ -44,6 +44,8 @@ pub struct Message<'a> {
     pub at: Timestamp,
     /// The header block without the empty line after it; at most [`MAX_HEAD`] bytes.
     pub head: &'a [u8],
+    /// Where its lines end, each with its end of line, but for the last perhaps.
+    pub lines: &'a [u32],
     /// Was it longer?
     pub cut: bool,
 }
@@ -60,7 +62,9 @@ pub struct Splitter {
     finished: bool,
     /// Of the message that begins at `begin`: where in its `From ` line the sender is, and the time.
     from: Option<FromLine>,
-    /// The `Content-Length` of the header that is being read.
+    /// Of the header that is being read: where its lines end.
+    lines: Vec<u32>,
+    /// ... and its `Content-Length`.
     body_length: Option<usize>,
     /// By it, the body ends here, in terms of `buffer`; that may be far beyond its end.
     body_end: Option<usize>,
@@ -112,6 +116,7 @@ impl Splitter {
             place: Place::Beginning,
             finished: false,
             from: None,
+            lines: Vec::new(),
             body_length: None,
             body_end: None,
             found: false,
@@ -262,10 +267,16 @@ impl Splitter {
         }
     }
 
-    /// Where a header block ends that begins `first` bytes after `begin`. `Err`: not in these bytes; so far the
-    /// search has come, at the begin of a line. A `Content-Length` on the way goes into `body_length`.
-    fn head_end(&self, head: &[u8], first: usize, body_length: &mut Option<usize>) -> Result<HeadEnd, usize> {
+    /// Where a header block ends that begins `first` bytes after `begin`. `Err`: not in its first `limit` bytes, or not
+    /// in those that have come; so far the search has come, at the begin of a line. Its lines and a `Content-Length` on
+    /// the way are noted.
+    fn head_end(&mut self, first: usize, limit: usize) -> Result<HeadEnd, usize> {
+        let head = self.buffer.get(self.begin + first..self.end).unwrap_or_default();
+        let head = head.get(..limit).unwrap_or(head);
         let mut line = self.searched.saturating_sub(self.begin + first);
+        if line == 0 {
+            self.lines.clear();
+        }
         loop {
             let rest = head.get(line..).unwrap_or_default();
             let Some(end) = memchr::memchr(b'\n', rest) else {
@@ -276,8 +287,9 @@ impl Splitter {
                 b"" | b"\r" => return Ok(HeadEnd::Empty(line)),
                 text if is_from_line(text) => return Ok(HeadEnd::Message(line)),
                 text => {
-                    *body_length = body_length.or_else(|| content_length(text));
+                    self.body_length = self.body_length.or_else(|| content_length(text));
                     line += end + 1;
+                    self.lines.push(line as u32);
                 }
             }
         }
@@ -288,21 +300,21 @@ impl Splitter {
         let FromLine { sender: (offset, length_of_sender), at } = self.from?;
         let text = self.buffer.get(self.begin..self.end)?;
         let first = memchr::memchr(b'\n', text).map_or(text.len(), |end| end + 1);
-        let head = text.get(first..)?;
-        let limited = head.get(..MAX_HEAD).unwrap_or(head);
+        let there = text.len() - first;
         // Where it ends, whether it goes on there with a body, and whether there was more of it.
-        let mut body_length = self.body_length;
-        let (length, place, cut) = match self.head_end(limited, first, &mut body_length) {
+        let (length, place, cut) = match self.head_end(first, MAX_HEAD) {
             Ok(HeadEnd::Empty(at)) => (at, Place::Body, false),
             Ok(HeadEnd::Message(at)) => (at, Place::Message, false),
-            Err(_) if limited.len() < head.len() => (limited.len(), Place::Body, true),
-            Err(_) if self.finished => (limited.len(), Place::Body, false),
+            Err(_) if MAX_HEAD < there => (MAX_HEAD, Place::Body, true),
+            Err(_) if self.finished => (there, Place::Body, false),
             Err(searched) => {
                 self.searched = self.begin + first + searched;
-                self.body_length = body_length;
                 return None;
             }
         };
+        if self.lines.last().map_or(0, |end| *end as usize) < length {
+            self.lines.push(length as u32);
+        }
         let from = self.begin..self.begin + first;
         let whole = from.end..from.end + length;
         // Of a header that was cut, nobody knows where the body begins.
@@ -311,9 +323,9 @@ impl Splitter {
             .get(whole.end..self.end)
             .and_then(empty_line)
             .filter(|_| place == Place::Body && !cut);
-        self.body_length = None;
-        self.body_end =
-            body.zip(body_length).map(|(empty, length)| (whole.end + empty).saturating_add(length));
+        self.body_end = body
+            .zip(self.body_length.take())
+            .map(|(empty, length)| (whole.end + empty).saturating_add(length));
         // The end of the last line may begin the empty line that the next message needs before it.
         self.begin =
             if place == Place::Body { whole.end.saturating_sub(1).max(from.start) } else { whole.end };
@@ -331,7 +343,7 @@ impl Splitter {
             _ => None,
         };
         let sender = self.buffer.get(from)?.get(offset..)?.get(..length_of_sender)?;
-        Some(Message { sender, at, head: self.buffer.get(whole)?, cut })
+        Some(Message { sender, at, head: self.buffer.get(whole)?, lines: &self.lines, cut })
     }
 }
 

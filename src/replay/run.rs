@@ -52,6 +52,8 @@ pub struct Mail<'a> {
     pub list: Option<&'a [u8]>,
     /// Its header block.
     pub head: &'a [u8],
+    /// Where the lines of that end, each with its end of line, if somebody has found out; empty: nobody has.
+    pub lines: &'a [u32],
 }
 
 /// An engine, other rules beside it, and their books.
@@ -151,7 +153,12 @@ impl Run {
         self.advance(now);
 
         let mut fields: SmallVec<[header::Field<'_>; 64]> = SmallVec::new();
-        fields.extend(header::fields(mail.head).take(MAX_FIELDS));
+        if mail.lines.is_empty() {
+            fields.extend(header::fields(mail.head).take(MAX_FIELDS));
+        } else {
+            let ends = mail.lines.iter().map(|end| *end as usize);
+            fields.extend(header::fields_of_lines(mail.head, ends).take(MAX_FIELDS));
+        }
         let return_path = fields.iter().find(|(name, _)| header::is_return_path(name));
         let sender = return_path.map_or(mail.sender, |(_, path)| path);
         self.engine.begin(&mut self.tx, sender, None, now);
@@ -197,16 +204,17 @@ impl Run {
         let (world, engine, tx) = (&self.world, &self.engine, &mut self.tx);
         let mut buffer = AddressBuf::new();
         let mut id = Vec::new();
-        let mut found = false;
+        // Named in To and in Cc, and by its own field, it is sent to once.
+        let mut found: SmallVec<[u64; 4]> = SmallVec::new();
         let spellings = &mut self.spellings;
         let mut add_list = |raw: &[u8]| {
-            let is_list = spellings.is_list(raw, |raw| {
+            let list = spellings.list(raw, |raw| {
                 let canonical = world.rules().canonical(raw, &mut buffer);
                 canonical.is_some_and(|address| world.snapshot.lookup(&address).is_some())
             });
-            if is_list {
+            if let Some(list) = list.filter(|list| !found.contains(list)) {
                 engine.recipient(tx, raw);
-                found = true;
+                found.push(list);
             }
         };
         for (name, value) in fields {
@@ -217,7 +225,7 @@ impl Run {
                 None => {}
             }
         }
-        if found {
+        if !found.is_empty() {
             return;
         }
         if let Some(list) = &self.fallback {

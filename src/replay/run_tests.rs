@@ -23,7 +23,7 @@ fn reply(run: &mut Run, seconds: u64, number: u64) -> Verdict {
         "From: p{number}@x.example\nTo: {LIST}\nSubject: Re: Test\nMessage-ID: <m{number}.{seconds}@x.example>\n\
          References: <first@x.example>\n"
     );
-    run.play(&Mail { at: at(seconds), sender: b"p@x.example", list: None, head: head.as_bytes() })
+    run.play(&Mail { at: at(seconds), sender: b"p@x.example", list: None, head: head.as_bytes(), lines: &[] })
 }
 
 fn finish(run: Run) -> Report {
@@ -101,9 +101,9 @@ fn mail_that_comes_late_is_played_at_the_latest_time() {
 fn mail_to_no_list_is_read_and_left_alone() {
     let mut run = stage::alone(LIST, 100, &Policy::default(), stage::SMALL).unwrap();
     let head = b"From: a@x.example\nTo: b@x.example\nList-Id: <all.x.example>\n";
-    run.play(&Mail { at: at(0), sender: b"a@x.example", list: None, head });
-    run.play(&Mail { at: at(1), sender: b"a@x.example", list: Some(b"b@x.example"), head });
-    run.play(&Mail { at: at(2), sender: b"a@x.example", list: None, head: b"" });
+    run.play(&Mail { at: at(0), sender: b"a@x.example", list: None, head, lines: &[] });
+    run.play(&Mail { at: at(1), sender: b"a@x.example", list: Some(b"b@x.example"), head, lines: &[] });
+    run.play(&Mail { at: at(2), sender: b"a@x.example", list: None, head: b"", lines: &[] });
     let report = finish(run);
     assert_eq!(
         (report.messages, report.list_messages, report.copies_without),

@@ -88,6 +88,7 @@ pub fn play_in(mut run: Run, scenario: &Scenario, beside: Vec<Box<dyn super::jud
             sender: post.letter.sender.as_bytes(),
             list: Some(list.as_bytes()),
             head: &head,
+            lines: &[],
         });
     }
     run.finish(&Default::default())

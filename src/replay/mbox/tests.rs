@@ -6,6 +6,11 @@ const LINE: &str = "From a@x.example Mon Apr 29 00:01:27 2019";
 type Owned = (Vec<u8>, Timestamp, Vec<u8>, bool);
 
 fn owned(message: Message<'_>) -> Owned {
+    let lines = message.head.split_inclusive(|byte| *byte == b'\n').scan(0, |end, line| {
+        *end += line.len() as u32;
+        Some(*end)
+    });
+    assert!(lines.eq(message.lines.iter().copied()), "{:?} in {:?}", message.lines, message.head);
     (message.sender.to_vec(), message.at, message.head.to_vec(), message.cut)
 }
 

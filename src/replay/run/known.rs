@@ -83,15 +83,15 @@ impl Default for Spellings {
 }
 
 impl Spellings {
-    /// As remembered, or as `look_up` says.
-    pub(super) fn is_list(&mut self, raw: &[u8], look_up: impl FnOnce(&[u8]) -> bool) -> bool {
-        let spelling = fingerprint(raw);
-        let Some(place) = self.0.get_mut((spelling >> 1) as usize % SPELLINGS) else { return look_up(raw) };
+    /// What stands for this spelling if it is a list's: as remembered, or as `look_up` says.
+    pub(super) fn list(&mut self, raw: &[u8], look_up: impl FnOnce(&[u8]) -> bool) -> Option<u64> {
+        let spelling = fingerprint(raw) & !1;
+        let place = &mut self.0[(spelling >> 1) as usize % SPELLINGS];
         // The lowest bit says what it is.
-        if *place | 1 != spelling | 1 {
-            *place = spelling & !1 | u64::from(look_up(raw));
+        if *place & !1 != spelling {
+            *place = spelling | u64::from(look_up(raw));
         }
-        *place & 1 == 1
+        (*place & 1 == 1).then_some(spelling)
     }
 }
 

@@ -1,7 +1,6 @@
 //! An mbox, streamed. Its messages are nearly in order of time; a bounded buffer brings them into it.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::VecDeque;
 use std::io::Read;
 
 use super::{Arrived, Skip, Skipped, Source};
@@ -13,11 +12,14 @@ use crate::time::Timestamp;
 /// to its lists meanwhile. One that comes later still is played at the latest time seen, and counted.
 const REORDER: usize = 1024;
 
-/// Bytes of headers in the reorder buffer: as many large messages as may be there at once.
+/// Bytes of headers, and of where their lines end, in the reorder buffer: as many large messages as may be there at once.
 const REORDER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Room for headers that a place keeps from message to message.
 const KEPT_CAPACITY: usize = 8 * 1024;
+
+/// ... and for as many lines.
+const KEPT_LINES: usize = 256;
 
 /// Reads an mbox from a file or a pipe, in constant memory.
 pub struct MboxSource<R> {
@@ -29,11 +31,11 @@ pub struct MboxSource<R> {
     failed: Option<std::io::Error>,
     found: bool,
     remarked: bool,
-    queue: BinaryHeap<Reverse<(Timestamp, u64, usize)>>,
+    /// In order of time, and where that is the same as they came: when, and in which place.
+    queue: VecDeque<(Timestamp, usize)>,
     places: Vec<Arrived>,
     free: Vec<usize>,
     bytes: usize,
-    number: u64,
     skipped: Skipped,
 }
 
@@ -48,11 +50,10 @@ impl<R: Read> MboxSource<R> {
             failed: None,
             found: false,
             remarked: false,
-            queue: BinaryHeap::with_capacity(REORDER),
+            queue: VecDeque::with_capacity(REORDER),
             places: Vec::new(),
             free: Vec::new(),
             bytes: 0,
-            number: 0,
             skipped: Skipped::default(),
         }
     }
@@ -74,9 +75,18 @@ impl<R: Read> MboxSource<R> {
                 arrived.head.clear();
                 arrived.head.shrink_to(KEPT_CAPACITY);
                 arrived.head.extend_from_slice(message.head);
-                self.bytes += message.head.len();
-                self.queue.push(Reverse((at, self.number, place)));
-                self.number += 1;
+                arrived.lines.clear();
+                arrived.lines.shrink_to(KEPT_LINES);
+                arrived.lines.extend_from_slice(message.lines);
+                self.bytes += arrived.bytes();
+                // Nearly always behind the last one.
+                let behind = self.queue.back().is_none_or(|(last, _)| *last <= at);
+                let turn = if behind {
+                    self.queue.len()
+                } else {
+                    self.queue.partition_point(|(other, _)| *other <= at)
+                };
+                self.queue.insert(turn, (at, place));
             } else if self.finished {
                 self.remark();
                 return;
@@ -111,11 +121,11 @@ impl<R: Read> MboxSource<R> {
 impl<R: Read> Source for MboxSource<R> {
     fn next(&mut self, message: &mut Arrived) -> std::io::Result<bool> {
         self.fill();
-        let Some(Reverse((_, _, place))) = self.queue.pop() else {
+        let Some((_, place)) = self.queue.pop_front() else {
             return self.failed.take().map_or(Ok(false), Err);
         };
         let Some(first) = self.places.get_mut(place) else { return Ok(false) };
-        self.bytes -= first.head.len();
+        self.bytes -= first.bytes();
         std::mem::swap(first, message);
         self.free.push(place);
         Ok(true)

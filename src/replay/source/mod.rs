@@ -30,12 +30,25 @@ pub struct Arrived {
     pub list: Option<Vec<u8>>,
     /// Its header block.
     pub head: Vec<u8>,
+    /// See [`Mail::lines`].
+    pub lines: Vec<u32>,
 }
 
 impl Arrived {
+    /// What its headers take.
+    fn bytes(&self) -> usize {
+        self.head.len() + size_of_val(self.lines.as_slice())
+    }
+
     /// For a run.
     pub fn mail(&self) -> Mail<'_> {
-        Mail { at: self.at, sender: &self.sender, list: self.list.as_deref(), head: &self.head }
+        Mail {
+            at: self.at,
+            sender: &self.sender,
+            list: self.list.as_deref(),
+            head: &self.head,
+            lines: &self.lines,
+        }
     }
 }
 
