@@ -5,6 +5,7 @@ use std::ops::Deref;
 use smallvec::SmallVec;
 
 use super::address::{AddressBuf, AddressRules, Canonical};
+use super::bytes;
 use super::headers::Head;
 
 /// Addresses looked at in one header, so that a From of thousands costs no more than a good one.
@@ -186,9 +187,11 @@ fn plain_mailbox(field: &[u8]) -> Option<&[u8]> {
             (rest.get(1..)?, true)
         }
     };
-    let special = |byte: u8| matches!(byte, b'"' | b'(' | b'\\' | b':' | b',' | b';');
-    // Without a way out in the middle, many bytes are looked at at once.
-    if text.iter().fold(false, |any, byte| any | special(*byte)) {
+    // Each is compared, rather than looked up: then many can be at once.
+    let special = |byte: u8| {
+        (byte == b'"') | (byte == b'(') | (byte == b'\\') | (byte == b':') | (byte == b',') | (byte == b';')
+    };
+    if bytes::any(text, special) {
         return None;
     }
     let mailbox = match memchr::memchr(b'<', text) {

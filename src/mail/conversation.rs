@@ -7,6 +7,8 @@ use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use smallvec::SmallVec;
 
+use super::bytes;
+
 /// Most ids that one message names as its parents: as many as the longest thread that a client writes out
 /// whole (45 seen), the newest and the oldest kept where there are more.
 pub const MAX_PARENT_IDS: usize = 50;
@@ -231,12 +233,12 @@ fn brackets_back(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// An id without brackets, blanks and control characters; `None` if it is none.
 fn normal(token: &[u8]) -> Option<Id<'_>> {
     // Blanks are the space and control characters.
-    let kept = |byte: u8| (byte > b' ') & (byte != 0x7f) & (byte != b'<') & (byte != b'>');
-    // Nearly all ids are kept whole. Without a way out in the middle, many bytes are looked at at once.
-    let id = if token.len() <= MAX_ID && token.iter().fold(true, |all, byte| all & kept(*byte)) {
+    let left_out = |byte: u8| (byte <= b' ') | (byte == 0x7f) | (byte == b'<') | (byte == b'>');
+    // Nearly all ids are kept whole.
+    let id = if token.len() <= MAX_ID && !bytes::any(token, left_out) {
         Cow::Borrowed(token)
     } else {
-        Cow::Owned(token.iter().copied().filter(|byte| kept(*byte)).take(MAX_ID + 1).collect())
+        Cow::Owned(token.iter().copied().filter(|byte| !left_out(*byte)).take(MAX_ID + 1).collect())
     };
     (MIN_ID..=MAX_ID).contains(&id.len()).then_some(id)
 }

@@ -93,6 +93,7 @@ const BY_LENGTH: [(u8, u8, u32); LONGEST + 1] = {
     let mut at = 0;
     while at < NAMES.len() {
         let name = NAMES[at].0.as_bytes();
+        assert!(name.len() >= 4, "shorter names are compared otherwise");
         assert!(at == 0 || NAMES[at - 1].0.len() <= name.len(), "shorter names come first");
         let (begin, end, letters) = &mut by_length[name.len()];
         if *end == 0 {
@@ -127,10 +128,17 @@ impl Field {
 #[inline]
 fn is_same(name: &[u8], known: &[u8]) -> bool {
     let (Some(last), Some(last_known)) = (name.last_chunk(), known.last_chunk()) else {
-        return name.eq_ignore_ascii_case(known);
+        return both_ends(name).map(lower) == both_ends(known);
     };
     let words = name.as_chunks().0.iter().zip(known.as_chunks().0);
     words.chain([(last, last_known)]).all(|(a, b)| lower(u64::from_le_bytes(*a)) == u64::from_le_bytes(*b))
+}
+
+/// Four to eight bytes, those in the middle perhaps twice.
+#[inline]
+fn both_ends(name: &[u8]) -> Option<u64> {
+    let (first, last) = (name.first_chunk()?, name.last_chunk()?);
+    Some(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)))
 }
 
 /// Eight bytes with their ASCII letters in lower case.

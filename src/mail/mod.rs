@@ -5,6 +5,7 @@
 pub mod address;
 mod author;
 mod automatic;
+mod bytes;
 mod conversation;
 mod field;
 mod headers;

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use mail_parser::MessageParser;
 use smallvec::SmallVec;
 
+use super::bytes;
+
 /// Longest base subject. Longer ones differ early enough.
 const MAX_BASE: usize = 250;
 
@@ -101,7 +103,11 @@ pub(super) fn clean(value: &[u8]) -> String {
 /// The same for most subjects, which are plain: a tenth of the work.
 fn clean_ascii(value: &[u8]) -> String {
     let mut clean = Vec::with_capacity(value.len());
-    for line in value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
+    let mut rest = value;
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1));
+        rest = after;
+        let line = line.trim_ascii();
         let mut blank = !clean.is_empty();
         if is_clean(line) {
             if blank && !line.is_empty() {
@@ -127,13 +133,11 @@ fn clean_ascii(value: &[u8]) -> String {
     String::from_utf8(clean).expect("ASCII is UTF-8")
 }
 
-/// Has the text no blanks but single spaces between its words, and no control characters?
+/// Has a line without blanks at its ends none but single spaces, and no control characters?
 fn is_clean(value: &[u8]) -> bool {
-    // Without a way out in the middle, many bytes are looked at at once.
-    let controls = value.iter().fold(false, |any, byte| any | (*byte < b' ') | (*byte == 0x7f));
-    let pairs = value.iter().zip(value.get(1..).unwrap_or_default());
-    let double = pairs.fold(false, |any, (a, b)| any | ((*a == b' ') & (*b == b' ')));
-    !controls && !double && value.first() != Some(&b' ') && value.last() != Some(&b' ')
+    let control = |byte: u8| (byte < b' ') | (byte == 0x7f);
+    // The line has no blanks at its ends.
+    !bytes::any(value, control) && !bytes::any_pair(value, |a, b| (a == b' ') & (b == b' '))
 }
 
 /// May there be any? Few subjects have an equals sign.

@@ -15,6 +15,13 @@ const MAX_WORDS: usize = 24;
 /// then a time as asctime(3) writes it, with or without a zone. `None`: it is no such line.
 pub fn from_line(line: &[u8]) -> Option<(&[u8], Timestamp)> {
     let rest = line.strip_prefix(b"From ")?;
+    if let Some((sender, time)) = rest.trim_ascii_end().split_last_chunk()
+        && matches!(sender.last(), None | Some(b' '))
+        && is_weekday(time)
+        && let Some(time) = exact_asctime(time)
+    {
+        return Some((sender.trim_ascii(), time));
+    }
     // The last weekday counts: an address may hold anything, blanks too.
     let mut end = rest.len();
     loop {
@@ -105,14 +112,15 @@ fn words(text: &[u8]) -> SmallVec<[&[u8]; 8]> {
 
 fn is_weekday(text: &[u8]) -> bool {
     const DAYS: [&[u8; 3]; 7] = [b"mon", b"tue", b"wed", b"thu", b"fri", b"sat", b"sun"];
-    text.first_chunk().is_some_and(|name: &[u8; 3]| DAYS.iter().any(|day| name.eq_ignore_ascii_case(*day)))
+    text.first_chunk()
+        .is_some_and(|name: &[u8; 3]| DAYS.contains(&&name.map(|byte| byte.to_ascii_lowercase())))
 }
 
 fn month(word: &[u8]) -> Option<u64> {
     const MONTHS: [&[u8; 3]; 12] =
         [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
-    let name: &[u8; 3] = word.first_chunk()?;
-    (1..).zip(MONTHS).find(|(_, month)| name.eq_ignore_ascii_case(*month)).map(|(number, _)| number)
+    let name = word.first_chunk::<3>()?.map(|byte| byte.to_ascii_lowercase());
+    (1..).zip(MONTHS).find(|(_, month)| name == **month).map(|(number, _)| number)
 }
 
 /// Years of two digits are those of RFC 5322, 4.3.

@@ -49,9 +49,7 @@ pub fn fields_of_lines<'a>(
             }
             let field = head.get(begin..end)?;
             begin = end;
-            // Names are short: their end is found soonest while they are looked at.
-            let end = field.iter().position(|byte| !byte.is_ascii_graphic() || *byte == b':').unwrap_or(0);
-            let (name, rest) = field.split_at(end);
+            let (name, rest) = field.split_at(name_length(field));
             if !name.is_empty()
                 && let Some(value) = rest.trim_ascii_start().strip_prefix(b":")
             {
@@ -161,19 +159,43 @@ fn take_bare(text: &[u8]) -> (&[u8], &[u8]) {
     (mailbox.trim_ascii(), after.get(1..).unwrap_or_default())
 }
 
-/// How many bytes stand before the first of these. Eight are looked at at once; it is made for what comes soon.
+/// How many bytes stand before the first of these.
 fn until(byte: u8, text: &[u8]) -> usize {
-    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    position(text, |word| zeros(word ^ (EACH * u64::from(byte))), |other| other == byte)
+}
+
+/// How many bytes stand before the first that is none of a field's name (RFC 5322, 2.2).
+fn name_length(field: &[u8]) -> usize {
+    // Less than 0x21, more than 0x7e, or a colon.
+    let among = |word: u64| {
+        word.wrapping_sub(0x21 * EACH) & !word
+            | word.wrapping_add(EACH)
+            | word
+            | zeros(word ^ (EACH * u64::from(b':')))
+    };
+    position(field, among, |byte| !byte.is_ascii_graphic() || byte == b':')
+}
+
+/// Eight bytes that are 1.
+const EACH: u64 = u64::from_le_bytes([1; 8]);
+
+/// Sets the highest bit of the lowest byte that is 0, and of none below it.
+fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(EACH) & !word
+}
+
+/// How many bytes stand before the first that is such a one: made for what comes soon. `among` is asked of eight bytes at
+/// once, and sets the highest bit of the lowest of them that is one, and of none below it.
+#[inline]
+fn position(text: &[u8], among: impl Fn(u64) -> u64, is: impl Fn(u8) -> bool) -> usize {
     let (words, rest) = text.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
-        // The lowest byte that is 0 here is the first to have its highest bit set by this.
-        let word = u64::from_le_bytes(*word) ^ (EACH * u64::from(byte));
-        let found = word.wrapping_sub(EACH) & !word & (0x80 * EACH);
+        let found = among(u64::from_le_bytes(*word)) & (0x80 * EACH);
         if found != 0 {
             return 8 * index + found.trailing_zeros() as usize / 8;
         }
     }
-    let in_rest = rest.iter().position(|other| *other == byte).unwrap_or(rest.len());
+    let in_rest = rest.iter().position(|byte| is(*byte)).unwrap_or(rest.len());
     8 * words.len() + in_rest
 }
 
@@ -277,6 +299,13 @@ mod tests {
             let bytes = text.as_bytes();
             let position = bytes.iter().position(|byte| *byte == b',').unwrap_or(bytes.len());
             prop_assert_eq!(until(b',', bytes), position);
+        }
+
+        #[test]
+        fn a_name_ends_where_it_ends(name in "[a-zA-Z!-~-]{0,30}", after in prop::collection::vec(any::<u8>(), 0..20)) {
+            let field = [name.as_bytes(), &after].concat();
+            let position = field.iter().position(|byte| !byte.is_ascii_graphic() || *byte == b':');
+            prop_assert_eq!(name_length(&field), position.unwrap_or(field.len()));
         }
 
         #[test]

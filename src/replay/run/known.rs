@@ -98,19 +98,25 @@ impl Spellings {
 /// A quick hash: nobody gains by a collision in past mail, and by chance there is none. Its highest bit is set, as 0
 /// stands for nothing.
 fn fingerprint(text: &[u8]) -> u64 {
-    // Odd, and as irregular as any: of the golden ratio.
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mix = |hash: u64, word: u64| {
-        let mixed = u128::from(hash ^ word).wrapping_mul(u128::from(SPREAD));
+    // As irregular as any: of the golden ratio, and of the square root of 2.
+    const SPREAD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0x6a09_e667_f3bc_c909];
+    let mix = |hash: u64, [a, b]: [u64; 2]| {
+        let mixed = u128::from(hash ^ a ^ SPREAD[0]).wrapping_mul(u128::from(b ^ SPREAD[1]));
         (mixed as u64) ^ (mixed >> 64) as u64
     };
-    let (words, rest) = text.as_chunks::<8>();
-    // The last word may begin in the one before it: as well told apart, and sooner than byte by byte.
-    let last = match text.last_chunk::<8>() {
-        Some(word) => u64::from_le_bytes(*word),
-        None => rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte)),
+    let length = text.len() as u64;
+    // The last words may begin in the ones before them: as well told apart, and sooner than byte by byte.
+    let hash = match (text.last_chunk::<16>(), text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        (Some(last), ..) => {
+            let words = text.as_chunks::<16>().0.iter().chain([last]);
+            words.fold(length, |hash, word| mix(hash, halves(u128::from_le_bytes(*word))))
+        }
+        (None, Some(first), Some(last)) => mix(length, [first, last].map(|word| u64::from_le_bytes(*word))),
+        _ => mix(length, [0, text.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))]),
     };
-    let hash =
-        words.iter().fold(text.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)) ^ SPREAD);
-    mix(hash, last) | 1 << 63
+    hash | 1 << 63
+}
+
+fn halves(word: u128) -> [u64; 2] {
+    [word as u64, (word >> 64) as u64]
 }
