@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
+use std::time::Duration;
 
 use super::{Arrived, Skip, Skipped, Source};
 use crate::replay::header::{self, Arrival};
@@ -11,6 +12,13 @@ use crate::time::Timestamp;
 /// Messages in the reorder buffer. Mail is filed within minutes of its arrival; not even a busy server takes more
 /// to its lists meanwhile. One that comes later still is played at the latest time seen, and counted.
 const REORDER: usize = 1024;
+
+/// What is so much older than others goes at once: no server tries for longer (Postfix's `maximal_queue_lifetime`). The
+/// buffer of most mboxes then stays in the processor's caches.
+const LATEST: Duration = Duration::from_secs(5 * 86_400);
+
+/// So many others: fewer may have a time that is wrong.
+pub(super) const WRONG: usize = 64;
 
 /// Bytes of headers, and of where their lines end, in the reorder buffer: as many large messages as may be there at once.
 const REORDER_BYTES: usize = 16 * 1024 * 1024;
@@ -58,9 +66,15 @@ impl<R: Read> MboxSource<R> {
         }
     }
 
+    /// Is the first message older than anything that may still come?
+    fn is_settled(&self) -> bool {
+        let newer = self.queue.len().checked_sub(WRONG).and_then(|at| self.queue.get(at));
+        self.queue.front().zip(newer).is_some_and(|((first, _), (newer, _))| newer.since(*first) > LATEST)
+    }
+
     /// Fills the reorder buffer.
     fn fill(&mut self) {
-        while self.queue.len() < REORDER && self.bytes < REORDER_BYTES {
+        while self.queue.len() < REORDER && self.bytes < REORDER_BYTES && !self.is_settled() {
             if let Some(message) = self.splitter.next() {
                 self.found = true;
                 let Some(at) = time_of(&message, self.arrival, &mut self.skipped) else { continue };

@@ -1,3 +1,4 @@
+use super::mbox::WRONG;
 use super::*;
 use crate::replay::header::Arrival;
 use crate::replay::scenario::Kind;
@@ -49,6 +50,18 @@ fn what_comes_too_late_for_the_buffer_comes_late() {
     let found = all(&mut source);
     let place = found.iter().position(|subject| subject == "late").unwrap();
     assert_eq!((found.len(), place), (1501, 1501 - 1024), "as soon as it was read");
+}
+
+#[test]
+fn what_is_days_older_than_many_others_waits_for_nothing() {
+    // Read by then: so many messages of a week later.
+    let first_after = |later: usize| {
+        let later = message(3, "later").replace("Apr 29", "May  6").repeat(later);
+        let text = [message(2, "waits"), later, message(1, "late")].concat();
+        all(&mut MboxSource::new(text.as_bytes(), None)).remove(0)
+    };
+    assert_eq!(first_after(WRONG - 1), "late");
+    assert_eq!(first_after(WRONG), "waits");
 }
 
 #[test]
