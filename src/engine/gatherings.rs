@@ -51,7 +51,7 @@ impl Engine {
         decision: &mut Decision,
         tell: &mut impl FnMut(&Share<'_>),
     ) -> ListVerdict {
-        if weighed.same_recipients.is_none() && self.is_other_mail(tx, weighed) {
+        if weighed.same_recipients().is_none() && self.is_other_mail(tx, weighed) {
             return ListVerdict { list: None, judgement: Judgement::Pass };
         }
         let thread = self.threads.join(&facts.traces, 0, facts.fallback, &self.keys, now);
@@ -59,7 +59,7 @@ impl Engine {
         let key = self.keys.combine(Role::Conversation, &[0, thread.key]);
         let gathering = self.gatherings.of(key);
         decision.conversation = Some(key);
-        if let Some(judgement) = weighed.same_recipients {
+        if let Some(judgement) = weighed.same_recipients() {
             // What passed before the storm began is none of it.
             let stopped = gathering.filter(|_| judgement == Judgement::Storm);
             decision.storm = stopped.and_then(|gathering| gathering.storm());

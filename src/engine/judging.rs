@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::copies::Copies;
 use super::gatherings::storm_ended;
@@ -89,16 +89,9 @@ pub(super) struct Weighed {
     pub audience: u64,
     /// The share of this transaction alone.
     pub own: u64,
-    /// For each list: the judgement of the message that this one repeats.
-    retried: SmallVec<[Option<Judgement>; 2]>,
-    /// The same for the set of its recipients, where no list is named.
-    pub same_recipients: Option<Judgement>,
-    /// For each list (or for the set of its recipients, where no list is named): the key of its judgement, should it
-    /// come again. None has a message without a usable id.
-    retry_keys: SmallVec<[u64; 2]>,
+    /// For each list (or for the set of its recipients, where no list is named).
+    came: SmallVec<[Came; 2]>,
     parts_key: Option<u64>,
-    /// For each list: was this message counted when it came before?
-    counted: SmallVec<[bool; 2]>,
     /// Nothing in it is new.
     pub repeated: bool,
     /// It came before, however long ago, to the same lists (or the same recipients, where no list is named).
@@ -106,6 +99,23 @@ pub(super) struct Weighed {
     /// It came before and was stopped by a rate limit.
     pub limited: bool,
     pub earlier: Option<PartMemo>,
+}
+
+/// Whether a message came before: to a list, or to a set of recipients.
+struct Came {
+    /// Of its judgement, should it come again. None has a message without a usable id.
+    key: Option<u64>,
+    /// It did, and was counted.
+    counted: bool,
+    /// It did, and its judgement stands.
+    memo: Option<RetryMemo>,
+}
+
+impl Weighed {
+    /// The judgement of the message that this one repeats, where no list is named.
+    pub fn same_recipients(&self) -> Option<Judgement> {
+        self.came.first()?.memo.map(|memo| memo.judgement)
+    }
 }
 
 impl Engine {
@@ -145,10 +155,12 @@ impl Engine {
         if lists.is_empty() {
             verdicts.push(self.judge_without_list(tx, &facts, &weighed, now, &mut decision, tell));
         }
-        for ((list, retried), counted) in lists.iter().zip(&weighed.retried).zip(&weighed.counted) {
-            let judgement = match retried {
-                Some(judgement) => *judgement,
-                None => self.judge_list(&facts, list, weighed.audience, *counted, now, &mut decision, tell),
+        for (list, came) in lists.iter().zip(&weighed.came) {
+            let judgement = match came.memo {
+                Some(memo) => memo.judgement,
+                None => {
+                    self.judge_list(&facts, list, weighed.audience, came.counted, now, &mut decision, tell)
+                }
             };
             verdicts.push(ListVerdict { list: Some(Arc::clone(list)), judgement });
         }
@@ -192,66 +204,41 @@ impl Engine {
     /// Adds up what the message reaches: earlier parts count, what has been counted already does not.
     fn weigh(&self, tx: &Transaction, facts: &Facts, lists: &[Arc<WatchedList>], now: Timestamp) -> Weighed {
         let id = facts.traces.message_id;
-        let retry_key = |last: u64| id.map(|id| retry_key(&self.keys, id, facts.author_key, last));
-        let retry_keys: SmallVec<[u64; 2]> = if lists.is_empty() {
-            retry_key(tx.digest).into_iter().collect()
-        } else {
-            lists.iter().filter_map(|list| retry_key(list.key)).collect()
-        };
-        let seen = |nth: usize| self.retries.get_dated(*retry_keys.get(nth)?, now, COUNTED_MEMORY);
-        let still_holds = |(memo, at): (RetryMemo, Timestamp)| {
+        let still_holds = |memo: RetryMemo, at: Timestamp| {
             // A suspicion whose time is over is judged anew.
             let over = matches!(memo.judgement, Judgement::Suspicion { until } if until <= now);
-            (now.since(at) < RETRY_MEMORY && !over).then_some(memo)
+            now.since(at) < RETRY_MEMORY && !over
         };
-        let seen_by_list: SmallVec<[Option<(RetryMemo, Timestamp)>; 2]> =
-            (0..lists.len()).map(seen).collect();
-        let counted: SmallVec<[bool; 2]> = seen_by_list.iter().map(Option::is_some).collect();
-        // What a storm stopped comes again after an operator has ended it: it is judged anew.
-        let by_list: SmallVec<[Option<RetryMemo>; 2]> = lists
-            .iter()
-            .zip(seen_by_list)
-            .map(|(list, seen)| seen.filter(|(_, at)| *at > list.state.forgiven()).and_then(still_holds))
-            .collect();
-        let seen_by_recipients = if lists.is_empty() { seen(0) } else { None };
-        let came_before = if lists.is_empty() {
-            seen_by_recipients.is_some()
-        } else {
-            counted.iter().all(|counted| *counted)
+        // What a storm stopped comes again after an operator has ended it, or `forgiven` it: it is judged anew.
+        let came = |last: u64, forgiven: Timestamp| {
+            let key = id.map(|id| retry_key(&self.keys, id, facts.author_key, last));
+            let seen = key.and_then(|key| self.retries.get_dated(key, now, COUNTED_MEMORY));
+            let memo =
+                seen.filter(|(memo, at)| *at > forgiven && still_holds(*memo, *at)).map(|(memo, _)| memo);
+            Came { key, counted: seen.is_some(), memo }
         };
         let forgiven = self.gatherings.forgiven();
-        let by_recipients = seen_by_recipients.filter(|(_, at)| *at > forgiven).and_then(still_holds);
-        let limited = by_list.iter().chain([&by_recipients]).flatten().any(|memo| memo.limited);
-        let retried: SmallVec<[Option<Judgement>; 2]> =
-            by_list.iter().map(|memo| memo.map(|memo| memo.judgement)).collect();
-        let same_recipients = by_recipients.map(|memo| memo.judgement);
-        let repeated =
-            if lists.is_empty() { same_recipients.is_some() } else { retried.iter().all(Option::is_some) };
+        let came: SmallVec<[Came; 2]> = if lists.is_empty() {
+            smallvec![came(tx.digest, forgiven)]
+        } else {
+            lists.iter().map(|list| came(list.key, list.state.forgiven())).collect()
+        };
+        let came_before = came.iter().all(|came| came.counted);
+        let limited = came.iter().filter_map(|came| came.memo).any(|memo| memo.limited);
+        let repeated = came.iter().all(|came| came.memo.is_some());
 
         let parts_key = id.map(|id| parts_key(&self.keys, id, facts.author_key));
         let earlier = parts_key.and_then(|key| self.parts.get_dated(key, now, RETRY_MEMORY));
         // What its parts came to in a storm that an operator has ended since is no verdict any more.
         let earlier = earlier.filter(|(part, at)| part.list != 0 || *at > forgiven).map(|(part, _)| part);
-        let new = lists.iter().zip(&retried).filter(|(_, retried)| retried.is_none() || repeated);
+        let new = lists.iter().zip(&came).filter(|(_, came)| came.memo.is_none() || repeated);
         let own = audience(&tx.world, new.map(|(list, _)| list)).saturating_add(tx.plain_recipients());
         let audience = match earlier {
             Some(part) if repeated => part.audience,
             Some(part) => part.audience.saturating_add(own),
             None => own,
         };
-        Weighed {
-            audience,
-            own,
-            retried,
-            same_recipients,
-            retry_keys,
-            parts_key,
-            counted,
-            earlier,
-            repeated,
-            came_before,
-            limited,
-        }
+        Weighed { audience, own, came, parts_key, earlier, repeated, came_before, limited }
     }
 
     #[expect(clippy::too_many_arguments, reason = "they are one message, one list and two who are told")]
@@ -315,13 +302,13 @@ impl Engine {
     ) {
         let Some(parts_key) = weighed.parts_key else { return };
         if !weighed.repeated || (weighed.limited && !limited) {
-            for (verdict, key) in verdicts.iter().zip(&weighed.retry_keys) {
+            for (verdict, key) in verdicts.iter().zip(weighed.came.iter().filter_map(|came| came.key)) {
                 let list = match &verdict.list {
                     Some(list) if !tx.lists.is_empty() => list.key,
                     _ => 0,
                 };
                 let memo = RetryMemo { judgement: verdict.judgement, limited };
-                self.retries.put(*key, memo, now);
+                self.retries.put(key, memo, now);
                 note_verdict(&mut decision.record, list, memo);
             }
         }

@@ -32,6 +32,15 @@ pub(super) fn any_pair(text: &[u8], is: impl Fn(u8, u8) -> bool) -> bool {
     }
 }
 
+/// The text without blanks at its ends. Most has none, and that is seen at once.
+#[inline]
+pub(crate) fn trimmed(text: &[u8]) -> &[u8] {
+    match text {
+        [first, .., last] if *first > b' ' && *last > b' ' => text,
+        _ => text.trim_ascii(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::{prop_assert_eq, proptest};

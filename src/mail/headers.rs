@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::automatic::{self, Automatic, Evidence, Marks};
+use super::bytes;
 use super::conversation::{self, Ids, ThreadIndex};
 use super::field::Field;
 use super::subject::{self, Subject};
@@ -80,8 +81,8 @@ impl Head {
     /// Takes in one header field: its name without the colon, its value with folds as LF (or CRLF), with or
     /// without leading blanks.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        let Some(field) = Field::named(name.trim_ascii()) else { return };
-        let value = value.trim_ascii();
+        let Some(field) = Field::named(bytes::trimmed(name)) else { return };
+        let value = bytes::trimmed(value);
         match field {
             Field::From => self.keep(Kept::From, value, MAX_ADDRESSES),
             Field::ReplyTo => self.keep(Kept::ReplyTo, value, MAX_ADDRESSES),

@@ -5,7 +5,7 @@
 pub mod address;
 mod author;
 mod automatic;
-mod bytes;
+pub(crate) mod bytes;
 mod conversation;
 mod field;
 mod headers;

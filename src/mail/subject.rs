@@ -34,7 +34,7 @@ impl<'a> Subject<'a> {
         let mut tags = SmallVec::<[&str; MAX_TAGS]>::new();
         let (mut reply, mut forward) = (false, false);
         loop {
-            rest = rest.trim();
+            rest = trimmed(rest);
             if let Some((kind, after)) = prefix(rest) {
                 reply |= kind == Prefix::Reply;
                 forward |= kind == Prefix::Forward;
@@ -64,6 +64,14 @@ impl<'a> Subject<'a> {
             Cow::Owned(shortened(&parts().collect::<SmallVec<[&str; MAX_TAGS + 1]>>().join(" ")).to_owned())
         };
         Self { base, reply, forward }
+    }
+}
+
+/// A clean text without blanks at its ends: there are no other blanks than spaces in it.
+fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [b' ', ..] | [.., b' '] => text.trim_matches(' '),
+        _ => text,
     }
 }
 
@@ -276,7 +284,7 @@ fn forwarded_whole(text: &str) -> Option<&str> {
 
 /// A tag in brackets at the start of `text`, and what follows it.
 fn tag(text: &str) -> Option<(&str, &str)> {
-    let end = text.strip_prefix('[')?.find(']')? + 2;
+    let end = memchr::memchr(b']', text.strip_prefix('[')?.as_bytes())? + 2;
     text.split_at_checked(end)
 }
 

@@ -1,6 +1,7 @@
 //! A header block as bytes: its fields, and what of them tells where a message came from and went.
 
 use super::date;
+use crate::mail::bytes;
 use crate::time::Timestamp;
 
 /// Addresses looked at in one message: a message to more people than this is no less watched.
@@ -53,7 +54,10 @@ pub fn fields_of_lines<'a>(
             if !name.is_empty()
                 && let Some(value) = rest.trim_ascii_start().strip_prefix(b":")
             {
-                return Some((name, value.trim_ascii()));
+                // As nearly all are written.
+                let value = value.strip_prefix(b" ").unwrap_or(value);
+                let value = value.strip_suffix(b"\n").unwrap_or(value);
+                return Some((name, bytes::trimmed(value)));
             }
         }
     })
