@@ -112,7 +112,8 @@ struct Came {
 }
 
 impl Weighed {
-    /// The judgement of the message that this one repeats, where no list is named.
+    /// The judgement of the message that this one repeats. Only where no list is named: then it was to the same
+    /// recipients.
     pub fn same_recipients(&self) -> Option<Judgement> {
         self.came.first()?.memo.map(|memo| memo.judgement)
     }

@@ -1,4 +1,4 @@
-//! Looking at all bytes of a text, many at once.
+//! Bytes of header values: looked at many at once, and without blanks at their ends.
 //!
 //! Header values are some dozen bytes long: a plain loop spends most of its time on what is left over after the last
 //! sixteen. Here the last sixteen are looked at whole, some of them perhaps twice.

@@ -165,6 +165,11 @@ mod tests {
             assert_eq!(Field::named(name.to_ascii_uppercase().as_bytes()), Some(field), "{name}");
             assert_eq!(Field::named(&name.as_bytes()[1..]), None, "{name}");
             assert_eq!(Field::named(format!("{name}s").as_bytes()), None, "{name}");
+            for place in 0..name.len() {
+                let mut other = name.as_bytes().to_vec();
+                other[place] ^= 1;
+                assert_eq!(Field::named(&other), None, "{name} at {place}");
+            }
         }
         for other in
             ["", "received", "to", "date", "frum", "\u{6}rom", "x-becalm-ownership-of-everything-there-is"]

@@ -29,7 +29,7 @@ impl<'a> Subject<'a> {
     /// Takes apart a subject that [`clean`] has gone over.
     pub(super) fn parse(clean: &'a str) -> Self {
         let mut rest = clean;
-        // From the first tag on, unless something was taken off behind it.
+        // From the first tag on.
         let mut tagged = None;
         let mut tags = SmallVec::<[&str; MAX_TAGS]>::new();
         let (mut reply, mut forward) = (false, false);
@@ -56,7 +56,7 @@ impl<'a> Subject<'a> {
             }
         }
         let parts = || tags.iter().copied().chain([rest]).filter(|part| !part.is_empty());
-        // Nearly all stand there as they are wanted.
+        // Nearly all stand there as they are wanted: nothing was taken off behind the first tag.
         let whole = tagged.unwrap_or(rest);
         let base = if is_joined(whole, parts()) {
             Cow::Borrowed(shortened(whole))
@@ -144,7 +144,6 @@ fn clean_ascii(value: &[u8]) -> String {
 /// Has a line without blanks at its ends none but single spaces, and no control characters?
 fn is_clean(value: &[u8]) -> bool {
     let control = |byte: u8| (byte < b' ') | (byte == 0x7f);
-    // The line has no blanks at its ends.
     !bytes::any(value, control) && !bytes::any_pair(value, |a, b| (a == b' ') & (b == b' '))
 }
 

@@ -325,5 +325,23 @@ mod tests {
             list_id(&text, &mut Vec::new());
             arrival(&text, None);
         }
+
+        #[test]
+        fn fields_are_those_of_the_lines(text in "([AB: \\t]{0,4}(\n|\r\n)){0,8}[AB: ]{0,3}") {
+            let mut unfolded: Vec<String> = Vec::new();
+            for line in text.split_inclusive('\n') {
+                match unfolded.last_mut() {
+                    Some(field) if line.starts_with([' ', '\t']) => field.push_str(line),
+                    _ => unfolded.push(line.to_owned()),
+                }
+            }
+            let naive = unfolded.iter().filter_map(|field| {
+                let (name, value) = field.split_once(':')?;
+                let name = name.trim_ascii_end();
+                let good = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+                good.then(|| (name.as_bytes(), value.trim_ascii().as_bytes()))
+            });
+            prop_assert!(fields(text.as_bytes()).eq(naive), "{:?}", text);
+        }
     }
 }

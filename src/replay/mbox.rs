@@ -1,4 +1,5 @@
-//! An mbox taken apart, as it streams by: bytes in, header blocks out. Its memory is one buffer, whatever comes.
+//! An mbox taken apart, as it streams by: bytes in, header blocks out. Its memory is one buffer, and
+//! where the lines of one header block end, whatever comes.
 //!
 //! ```text
 //! loop { read into room(); filled(n); while let Some(message) = next() { … } }
@@ -25,6 +26,9 @@ const MAX_FROM_LINE: usize = 1024;
 
 /// Bytes in the buffer: a message's headers and as much to read at once.
 const BUFFER: usize = 256 * 1024;
+
+/// Room for ends of lines that is kept from message to message.
+const KEPT_LINES: usize = 256;
 
 /// Bytes before the place where the search goes on, so that an empty line before it is seen.
 const BEFORE: usize = 2;
@@ -267,15 +271,17 @@ impl Splitter {
         }
     }
 
-    /// Where a header block ends that begins `first` bytes after `begin`. `Err`: not in its first `limit` bytes, or not
+    /// Where a header block ends that begins `first` bytes after `begin`. `Err`: not in its first [`MAX_HEAD`] bytes, or not
     /// in those that have come; so far the search has come, at the begin of a line. Its lines and a `Content-Length` on
     /// the way are noted.
-    fn head_end(&mut self, first: usize, limit: usize) -> Result<HeadEnd, usize> {
+    fn head_end(&mut self, first: usize) -> Result<HeadEnd, usize> {
         let head = self.buffer.get(self.begin + first..self.end).unwrap_or_default();
-        let head = head.get(..limit).unwrap_or(head);
+        let head = head.get(..MAX_HEAD).unwrap_or(head);
         let mut line = self.searched.saturating_sub(self.begin + first);
+        // Unless the search goes on.
         if line == 0 {
             self.lines.clear();
+            self.lines.shrink_to(KEPT_LINES);
         }
         loop {
             let rest = head.get(line..).unwrap_or_default();
@@ -302,7 +308,7 @@ impl Splitter {
         let first = memchr::memchr(b'\n', text).map_or(text.len(), |end| end + 1);
         let there = text.len() - first;
         // Where it ends, whether it goes on there with a body, and whether there was more of it.
-        let (length, place, cut) = match self.head_end(first, MAX_HEAD) {
+        let (length, place, cut) = match self.head_end(first) {
             Ok(HeadEnd::Empty(at)) => (at, Place::Body, false),
             Ok(HeadEnd::Message(at)) => (at, Place::Message, false),
             Err(_) if MAX_HEAD < there => (MAX_HEAD, Place::Body, true),

@@ -35,6 +35,9 @@ const MAX_FIELDS: usize = 5000;
 /// Recipients that are no lists, of one message: more are no more watched.
 const MAX_PLAIN: usize = 1000;
 
+/// Spellings of lists in one message that are told apart.
+const MAX_SPELLINGS: usize = 32;
+
 /// Recipients that are counted at once.
 const RECIPIENTS: usize = 1024;
 
@@ -214,7 +217,10 @@ impl Run {
             });
             if let Some(list) = list.filter(|list| !found.contains(list)) {
                 engine.recipient(tx, raw);
-                found.push(list);
+                // Nobody spells his lists in more ways; what is not kept here is only found out again.
+                if found.len() < MAX_SPELLINGS {
+                    found.push(list);
+                }
             }
         };
         for (name, value) in fields {

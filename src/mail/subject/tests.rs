@@ -86,6 +86,8 @@ fn list_tags_stay_and_hide_no_prefix() {
     }
     assert_eq!(base("[PATCH v2 1/2] [hv] Re: x: fix"), "[patch v2 1/2] [hv] x: fix");
     assert_eq!(base("[open"), "[open");
+    assert_eq!(base("[a] x (fwd)"), "[a] x");
+    assert_eq!(base("[a] [a]"), "[a]");
     // As long as what it is made of, and another.
     assert_eq!(base("[a][b][c]re:x"), "[a] [b] [c] x");
     assert_eq!(base(&format!("[a] {}", "b".repeat(300))), format!("[a] {}", "b".repeat(246)));

@@ -82,10 +82,9 @@ impl Source for FolderSource {
                 if found.cut {
                     self.skipped.count(Skip::HeaderCut);
                 }
+                message.reset();
                 message.at = found.at;
-                message.sender.clear();
                 message.sender.extend_from_slice(found.sender);
-                message.head.clear();
                 message.head.extend_from_slice(found.head);
                 return Ok(true);
             }

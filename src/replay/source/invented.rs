@@ -24,6 +24,7 @@ impl ScenarioSource {
 impl Source for ScenarioSource {
     fn next(&mut self, message: &mut Arrived) -> std::io::Result<bool> {
         let Some(post) = self.posts.next() else { return Ok(false) };
+        message.reset();
         message.at = EPOCH.after(post.letter.at);
         post.letter.write_head(&mut message.head);
         message.sender = post.letter.sender.into_bytes();

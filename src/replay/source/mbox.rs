@@ -13,21 +13,11 @@ use crate::time::Timestamp;
 /// to its lists meanwhile. One that comes later still is played at the latest time seen, and counted.
 const REORDER: usize = 1024;
 
-/// What is so much older than others goes at once: no server tries for longer (Postfix's `maximal_queue_lifetime`). The
-/// buffer of most mboxes then stays in the processor's caches.
-const LATEST: Duration = Duration::from_secs(5 * 86_400);
-
-/// So many others: fewer may have a time that is wrong.
-pub(super) const WRONG: usize = 64;
+/// No server tries for longer (Postfix's `maximal_queue_lifetime`): what is filed as it arrives comes no later than this.
+const LONGEST_DELAY: Duration = Duration::from_secs(5 * 86_400);
 
 /// Bytes of headers, and of where their lines end, in the reorder buffer: as many large messages as may be there at once.
 const REORDER_BYTES: usize = 16 * 1024 * 1024;
-
-/// Room for headers that a place keeps from message to message.
-const KEPT_CAPACITY: usize = 8 * 1024;
-
-/// ... and for as many lines.
-const KEPT_LINES: usize = 256;
 
 /// Reads an mbox from a file or a pipe, in constant memory.
 pub struct MboxSource<R> {
@@ -44,6 +34,10 @@ pub struct MboxSource<R> {
     places: Vec<Arrived>,
     free: Vec<usize>,
     bytes: usize,
+    /// Messages that came into the buffer.
+    taken: u64,
+    /// None of them was older than one before it by more than [`LONGEST_DELAY`].
+    in_order: bool,
     skipped: Skipped,
 }
 
@@ -62,14 +56,19 @@ impl<R: Read> MboxSource<R> {
             places: Vec::new(),
             free: Vec::new(),
             bytes: 0,
+            taken: 0,
+            in_order: true,
             skipped: Skipped::default(),
         }
     }
 
-    /// Is the first message older than anything that may still come?
+    /// Need the first message wait for nothing more? Where a whole buffer was in order, the rest most likely is: it does
+    /// with fewer messages, and those stay in the processor's caches.
     fn is_settled(&self) -> bool {
-        let newer = self.queue.len().checked_sub(WRONG).and_then(|at| self.queue.get(at));
-        self.queue.front().zip(newer).is_some_and(|((first, _), (newer, _))| newer.since(*first) > LATEST)
+        let ends = self.queue.front().zip(self.queue.back());
+        self.in_order
+            && self.taken >= REORDER as u64
+            && ends.is_some_and(|((first, _), (last, _))| last.since(*first) > LONGEST_DELAY)
     }
 
     /// Fills the reorder buffer.
@@ -84,23 +83,12 @@ impl<R: Read> MboxSource<R> {
                 }
                 let Some(arrived) = self.places.get_mut(place) else { continue };
                 arrived.at = at;
-                arrived.sender.clear();
                 arrived.sender.extend_from_slice(super::envelope_sender(message.sender));
-                arrived.head.clear();
-                arrived.head.shrink_to(KEPT_CAPACITY);
                 arrived.head.extend_from_slice(message.head);
-                arrived.lines.clear();
-                arrived.lines.shrink_to(KEPT_LINES);
                 arrived.lines.extend_from_slice(message.lines);
                 self.bytes += arrived.bytes();
-                // Nearly always behind the last one.
-                let behind = self.queue.back().is_none_or(|(last, _)| *last <= at);
-                let turn = if behind {
-                    self.queue.len()
-                } else {
-                    self.queue.partition_point(|(other, _)| *other <= at)
-                };
-                self.queue.insert(turn, (at, place));
+                self.taken += 1;
+                self.enqueue(at, place);
             } else if self.finished {
                 self.remark();
                 return;
@@ -117,6 +105,19 @@ impl<R: Read> MboxSource<R> {
                 self.finished = read == 0;
             }
         }
+    }
+
+    /// Behind all that came before or at the same time.
+    fn enqueue(&mut self, at: Timestamp, place: usize) {
+        let turn = match self.queue.back() {
+            Some((last, _)) if *last > at => {
+                self.in_order &= last.since(at) <= LONGEST_DELAY;
+                self.queue.partition_point(|(other, _)| *other <= at)
+            }
+            // Nearly always.
+            _ => self.queue.len(),
+        };
+        self.queue.insert(turn, (at, place));
     }
 
     /// What can only be told at the end, once.
@@ -141,6 +142,7 @@ impl<R: Read> Source for MboxSource<R> {
         let Some(first) = self.places.get_mut(place) else { return Ok(false) };
         self.bytes -= first.bytes();
         std::mem::swap(first, message);
+        first.reset();
         self.free.push(place);
         Ok(true)
     }

@@ -34,7 +34,25 @@ pub struct Arrived {
     pub lines: Vec<u32>,
 }
 
+/// Room for headers that is kept from message to message.
+const KEPT_CAPACITY: usize = 8 * 1024;
+
+/// ... and for as many lines.
+const KEPT_LINES: usize = 256;
+
 impl Arrived {
+    /// Nothing of the message before it is left, nor the memory that a large one took: what a source does not tell is
+    /// not told by another's.
+    fn reset(&mut self) {
+        self.at = Timestamp::default();
+        self.sender.clear();
+        self.list = None;
+        self.head.clear();
+        self.head.shrink_to(KEPT_CAPACITY);
+        self.lines.clear();
+        self.lines.shrink_to(KEPT_LINES);
+    }
+
     /// What its headers take.
     fn bytes(&self) -> usize {
         self.head.len() + size_of_val(self.lines.as_slice())

@@ -1,4 +1,3 @@
-use super::mbox::WRONG;
 use super::*;
 use crate::replay::header::Arrival;
 use crate::replay::scenario::Kind;
@@ -36,9 +35,9 @@ fn dated(minute: u64, subject: &str) -> Vec<u8> {
 
 #[test]
 fn an_mbox_is_brought_into_order() {
-    let text = [message(3, "c"), message(1, "a"), message(2, "b")].concat();
+    let text = [message(3, "c"), message(1, "a"), message(1, "b"), message(2, "b")].concat();
     let mut source = MboxSource::new(text.as_bytes(), None);
-    assert_eq!(all(&mut source), ["a", "b", "c"]);
+    assert_eq!(all(&mut source), ["a", "b", "b", "c"], "of the same time as they came");
     assert_eq!(source.skipped(), &Skipped::default());
 }
 
@@ -53,15 +52,59 @@ fn what_comes_too_late_for_the_buffer_comes_late() {
 }
 
 #[test]
-fn what_is_days_older_than_many_others_waits_for_nothing() {
-    // Read by then: so many messages of a week later.
-    let first_after = |later: usize| {
-        let later = message(3, "later").replace("Apr 29", "May  6").repeat(later);
-        let text = [message(2, "waits"), later, message(1, "late")].concat();
-        all(&mut MboxSource::new(text.as_bytes(), None)).remove(0)
+fn an_mbox_in_order_is_read_no_further_than_it_need_be() {
+    let place_of_late = |first: &str| {
+        let text =
+            [first, &message(2, "early").repeat(1024), &week_later("later"), &message(1, "late")].concat();
+        all(&mut MboxSource::new(text.as_bytes(), None)).iter().position(|subject| subject == "late").unwrap()
     };
-    assert_eq!(first_after(WRONG - 1), "late");
-    assert_eq!(first_after(WRONG), "waits");
+    assert_eq!(place_of_late(""), 1024, "all that waits is days older than the last one that was read");
+    assert_eq!(place_of_late(&week_later("first")), 3, "once out of order, it may be so again");
+}
+
+fn week_later(subject: &str) -> String {
+    message(3, subject).replace("Apr 29", "May  6")
+}
+
+#[test]
+fn an_mbox_out_of_order_that_fits_in_the_buffer_is_sorted() {
+    let text: String = (1..29)
+        .rev()
+        .map(|day| message(0, &format!("{day:02}")).replace("Apr 29", &format!("Apr {day:2}")))
+        .collect();
+    let found = all(&mut MboxSource::new(text.as_bytes(), None));
+    assert!(found.is_sorted() && found.len() == 28, "{found:?}");
+    let text = [message(2, "b"), week_later("c"), message(1, "a")].concat();
+    assert_eq!(
+        all(&mut MboxSource::new(text.as_bytes(), None)),
+        ["a", "b", "c"],
+        "a week is waited for, too"
+    );
+}
+
+#[test]
+fn nothing_of_another_source_is_left() {
+    let mbox = message(1, "a").into_bytes();
+    let mut used = Arrived { list: Some(b"l".to_vec()), ..Arrived::default() };
+    let mut found = |source: &mut dyn Source| {
+        assert!(source.next(&mut used).unwrap());
+        let ends = used.head.split_inclusive(|byte| *byte == b'\n').count();
+        (used.list.is_some(), used.lines.len() == ends, used.lines.is_empty())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a", &dated(1, "a"));
+    let scenario = || Kind::named("nhs-2016").unwrap().generate(1);
+    assert_eq!(found(&mut MboxSource::new(mbox.as_slice(), None)), (false, true, false));
+    assert_eq!(
+        found(&mut FolderSource::open(folder.path(), Layout::Files, None).unwrap()),
+        (false, false, true)
+    );
+    assert_eq!(found(&mut MboxSource::new(mbox.as_slice(), None)), (false, true, false));
+    assert_eq!(found(&mut ScenarioSource::new(scenario(), "l@x.example")), (true, false, true));
+    assert_eq!(
+        found(&mut FolderSource::open(folder.path(), Layout::Files, None).unwrap()),
+        (false, false, true)
+    );
 }
 
 #[test]
