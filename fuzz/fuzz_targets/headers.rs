@@ -69,11 +69,12 @@ fn prefixes_keep_the_base(value: &[u8]) {
     if value.len() > SUBJECT_WITH_ROOM {
         return;
     }
-    let [plain, answered] = [&b""[..], b"Re: AW[2]: Fwd: "].map(|prefix| {
+    let heads = [&b""[..], b"Re: AW[2]: Fwd: "].map(|prefix| {
         let mut head = Head::new();
         head.push(b"Subject", &[prefix, value].concat());
-        head.subject()
+        head
     });
+    let [plain, answered] = heads.each_ref().map(Head::subject);
     assert!(plain.base.len() <= 250);
     assert_eq!(plain.base, answered.base);
     assert!(answered.reply && answered.forward);
