@@ -32,6 +32,30 @@ pub(super) fn any_pair(text: &[u8], is: impl Fn(u8, u8) -> bool) -> bool {
     }
 }
 
+/// Eight bytes that are 1.
+pub(crate) const EACH: u64 = u64::from_le_bytes([1; 8]);
+
+/// Sets the highest bit of the lowest byte that is 0, and of none below it.
+#[inline]
+pub(crate) fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(EACH) & !word
+}
+
+/// How many bytes stand before the first that is such a one: made for what comes soon. `among` is asked of eight bytes at
+/// once, and sets the highest bit of the lowest of them that is one, and of none below it.
+#[inline]
+pub(crate) fn position(text: &[u8], among: impl Fn(u64) -> u64, is: impl Fn(u8) -> bool) -> usize {
+    let (words, rest) = text.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let found = among(u64::from_le_bytes(*word)) & (0x80 * EACH);
+        if found != 0 {
+            return 8 * index + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let in_rest = rest.iter().position(|byte| is(*byte)).unwrap_or(rest.len());
+    8 * words.len() + in_rest
+}
+
 /// The text without blanks at its ends. Most has none, and that is seen at once.
 #[inline]
 pub(crate) fn trimmed(text: &[u8]) -> &[u8] {
@@ -48,6 +72,11 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn blanks_at_ends_are_those_of_ascii(text in "[ \\t\\r\\n\\x0b\\x0cab]{0,6}") {
+            prop_assert_eq!(trimmed(text.as_bytes()), text.as_bytes().trim_ascii());
+        }
+
         #[test]
         fn every_byte_and_every_pair_is_looked_at(length in 0..70_usize, at in 0..70_usize) {
             let mut text = vec![b'.'; length];

@@ -3,6 +3,8 @@
 //! Of some twenty fields that a message has, three or four do. The others are told apart by the length and the first
 //! letter of their names, in fewer steps than it takes to fold one into lower case.
 
+use super::bytes::EACH;
+
 /// What a field is, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
@@ -144,7 +146,6 @@ fn both_ends(name: &[u8]) -> Option<u64> {
 /// Eight bytes with their ASCII letters in lower case.
 #[inline]
 const fn lower(word: u64) -> u64 {
-    const EACH: u64 = u64::from_le_bytes([1; 8]);
     // Of each byte, the highest bit tells what it is: no sum reaches the next byte.
     let low = word & !(0x80 * EACH);
     let from_a = low + (0x80 - b'A' as u64) * EACH;

@@ -1,7 +1,7 @@
 //! A header block as bytes: its fields, and what of them tells where a message came from and went.
 
 use super::date;
-use crate::mail::bytes;
+use crate::mail::bytes::{self, EACH};
 use crate::time::Timestamp;
 
 /// Addresses looked at in one message: a message to more people than this is no less watched.
@@ -165,7 +165,7 @@ fn take_bare(text: &[u8]) -> (&[u8], &[u8]) {
 
 /// How many bytes stand before the first of these.
 fn until(byte: u8, text: &[u8]) -> usize {
-    position(text, |word| zeros(word ^ (EACH * u64::from(byte))), |other| other == byte)
+    bytes::position(text, |word| bytes::zeros(word ^ (EACH * u64::from(byte))), |other| other == byte)
 }
 
 /// How many bytes stand before the first that is none of a field's name (RFC 5322, 2.2).
@@ -175,32 +175,9 @@ fn name_length(field: &[u8]) -> usize {
         word.wrapping_sub(0x21 * EACH) & !word
             | word.wrapping_add(EACH)
             | word
-            | zeros(word ^ (EACH * u64::from(b':')))
+            | bytes::zeros(word ^ (EACH * u64::from(b':')))
     };
-    position(field, among, |byte| !byte.is_ascii_graphic() || byte == b':')
-}
-
-/// Eight bytes that are 1.
-const EACH: u64 = u64::from_le_bytes([1; 8]);
-
-/// Sets the highest bit of the lowest byte that is 0, and of none below it.
-fn zeros(word: u64) -> u64 {
-    word.wrapping_sub(EACH) & !word
-}
-
-/// How many bytes stand before the first that is such a one: made for what comes soon. `among` is asked of eight bytes at
-/// once, and sets the highest bit of the lowest of them that is one, and of none below it.
-#[inline]
-fn position(text: &[u8], among: impl Fn(u64) -> u64, is: impl Fn(u8) -> bool) -> usize {
-    let (words, rest) = text.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let found = among(u64::from_le_bytes(*word)) & (0x80 * EACH);
-        if found != 0 {
-            return 8 * index + found.trailing_zeros() as usize / 8;
-        }
-    }
-    let in_rest = rest.iter().position(|byte| is(*byte)).unwrap_or(rest.len());
-    8 * words.len() + in_rest
+    bytes::position(field, among, |byte| !byte.is_ascii_graphic() || byte == b':')
 }
 
 /// The address of the first mailbox, and what follows its comma, where nothing is quoted.

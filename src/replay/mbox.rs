@@ -28,7 +28,7 @@ const MAX_FROM_LINE: usize = 1024;
 const BUFFER: usize = 256 * 1024;
 
 /// Room for ends of lines that is kept from message to message.
-const KEPT_LINES: usize = 256;
+pub(super) const KEPT_LINES: usize = 256;
 
 /// Bytes before the place where the search goes on, so that an empty line before it is seen.
 const BEFORE: usize = 2;

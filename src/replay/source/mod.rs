@@ -16,6 +16,7 @@ pub use self::folder::{FolderSource, Layout};
 pub use self::invented::ScenarioSource;
 pub use self::mbox::MboxSource;
 
+use super::mbox::KEPT_LINES;
 use super::run::Mail;
 use crate::time::Timestamp;
 
@@ -36,9 +37,6 @@ pub struct Arrived {
 
 /// Room for headers that is kept from message to message.
 const KEPT_CAPACITY: usize = 8 * 1024;
-
-/// ... and for as many lines.
-const KEPT_LINES: usize = 256;
 
 impl Arrived {
     /// Nothing of the message before it is left, nor the memory that a large one took: what a source does not tell is
