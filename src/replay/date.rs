@@ -278,6 +278,8 @@ mod tests {
             "From a@x.example Mon Apr 29 25:01:27 2019",
             "From a@x.example Mon Apr 29 00:01:27 1960",
             "From a@x.example Mon Apr 29 00:01:27",
+            "From a@x.example Man Apr 29 00:01:27 2019",
+            "From a@x.exampleMon Apr 29 00:01:27 2019",
         ] {
             assert_eq!(arrival(line), None, "{line}");
         }

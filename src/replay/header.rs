@@ -273,6 +273,21 @@ mod tests {
         assert_eq!(arrival(b"Date: Tue, 30 Apr 2019 19:29:07 +0000", Some(Arrival::Received)), None);
     }
 
+    #[test]
+    fn a_name_ends_at_the_first_byte_that_is_none_of_it() {
+        for byte in 0..=u8::MAX {
+            for place in 0..20 {
+                let mut field = [b'~'; 24];
+                field[place] = byte;
+                field[place + 1] = b'!';
+                field[place + 2] = b':';
+                let ends = !byte.is_ascii_graphic() || byte == b':';
+                assert_eq!(name_length(&field), if ends { place } else { place + 2 }, "{byte} at {place}");
+            }
+        }
+        assert_eq!([name_length(b""), name_length(b"From"), name_length(b"References")], [0, 4, 10]);
+    }
+
     proptest! {
         #[test]
         fn the_first_of_a_byte_is_found(text in "[,\\x00-\\x7f]{0,40}", far in 0..40_usize) {
@@ -280,13 +295,6 @@ mod tests {
             let bytes = text.as_bytes();
             let position = bytes.iter().position(|byte| *byte == b',').unwrap_or(bytes.len());
             prop_assert_eq!(until(b',', bytes), position);
-        }
-
-        #[test]
-        fn a_name_ends_where_it_ends(name in "[a-zA-Z!-~-]{0,30}", after in prop::collection::vec(any::<u8>(), 0..20)) {
-            let field = [name.as_bytes(), &after].concat();
-            let position = field.iter().position(|byte| !byte.is_ascii_graphic() || *byte == b':');
-            prop_assert_eq!(name_length(&field), position.unwrap_or(field.len()));
         }
 
         #[test]
