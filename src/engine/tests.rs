@@ -30,6 +30,8 @@ const START: Timestamp = Timestamp::from_millis(1_479_112_140_000);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
+/// A storm ends when its last attempt is older than this.
+const QUIET: Duration = Duration::from_secs(2 * 3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// The list of most tests.

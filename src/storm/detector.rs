@@ -428,21 +428,22 @@ fn trigger(s: &Situation, counts: &Counts, scopes: &Scopes, t: &Thresholds) -> O
     // The counts say it, whoever writes: K falls with the audience, and the reply to more lists may be a known
     // author's. After a storm, though, the spark is a newcomer's own.
     let cooling = matches!(s.phase, Phase::Cooling { .. });
-    let spark = spark(scopes.aftermath);
     if s.reply && counts.conversation.newcomers >= scopes.conversation.storm {
         Some(Trigger::ConversationNewcomers)
     } else if counts.list.newcomers >= scopes.list.storm {
         Some(Trigger::ListNewcomers)
-    } else if cooling && s.newcomer && counts.list.newcomers >= spark {
+    } else if cooling && s.newcomer && counts.list.newcomers >= spark(t) {
         Some(Trigger::Rekindled)
     } else {
         None
     }
 }
 
-/// So many newcomers make a storm again on a list that cools from one.
-fn spark(aftermath: Scope) -> u32 {
-    (aftermath.storm / 2).max(3)
+/// So many newcomers make a storm again on a list that cools from one: half of the fewest that are a storm anywhere.
+/// That a small list could afford more is no reason to wait for them: on real lists, the day after a storm brought as
+/// many newcomers within an hour hardly ever.
+fn spark(t: &Thresholds) -> u32 {
+    (t.storm_min.min(t.max) / 2).max(3)
 }
 
 /// In a storm a conversation is closed once it tripped, or has as many newcomers as may pass.

@@ -21,7 +21,7 @@ pub struct Thresholds {
     pub window: Duration,
     /// d: how long suspicion holds a message (default 10 min). 0 to 24 h.
     pub delay: Duration,
-    /// q: a storm ends when its last attempt is older than this (default 60 min). 1 min to 24 h.
+    /// q: a storm ends when its last attempt is older than this (default 2 h). 1 min to 24 h.
     pub quiet: Duration,
     /// How long a list stays on guard after a storm (default 24 h). 0 to 30 days.
     pub cooling: Duration,
@@ -51,7 +51,7 @@ impl Default for Thresholds {
             max: 20,
             window: Duration::from_secs(HOUR),
             delay: Duration::from_secs(10 * MINUTE),
-            quiet: Duration::from_secs(HOUR),
+            quiet: Duration::from_secs(2 * HOUR),
             cooling: Duration::from_secs(DAY),
             list_factor: 8,
             automatic_max: 5,

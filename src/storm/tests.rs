@@ -269,7 +269,7 @@ impl Model {
         // A post under a new subject is in the list's ring only.
         let thread_tripped = reply && ((judged && in_thread >= k) || authors >= t.max);
         let list_tripped = judged && on_list >= list_k;
-        let rekindled = judged && cooling && newcomer && on_list >= (own_k / 2).max(3);
+        let rekindled = judged && cooling && newcomer && on_list >= (t.storm_min.min(t.max) / 2).max(3);
         if (thread_tripped || list_tripped || rekindled) && !list.storm {
             list.storm = true;
             list.last_attempt = now;

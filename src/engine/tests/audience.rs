@@ -243,11 +243,11 @@ fn servers_that_try_again_keep_no_storm_alive() {
     let held = site.engine.storms(site.now)[0].figures.held;
     // As things stand: the storm is open. But it is no further attempt.
     for _ in 0..2 {
-        site.wait(25 * MINUTE);
+        site.wait(50 * MINUTE);
         assert!(matches!(site.send(&letter).action, Action::Defer { .. }));
     }
     assert_eq!(site.engine.storms(site.now)[0].figures.held, held);
-    site.wait(11 * MINUTE);
+    site.wait(21 * MINUTE);
     assert_eq!(site.send(&letter).reason, Reason::Calm, "the storm fell quiet for want of people");
 }
 

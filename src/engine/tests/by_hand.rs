@@ -135,7 +135,7 @@ fn a_storm_among_many_recipients_is_ended_by_its_name() {
 fn a_cooling_can_be_ended() {
     let mut site = setup(&[(ALL, 840_000)]).policy(touchy(Mode::Hold)).build();
     site.open_storm(ALL);
-    site.wait(2 * HOUR);
+    site.wait(QUIET + SECOND);
     site.engine.tick(site.now);
     assert!(matches!(site.phase(ALL), Phase::Cooling { .. }));
     let done = site.engine.end_by_hand(ALL, site.now).unwrap();

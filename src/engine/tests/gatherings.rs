@@ -53,7 +53,7 @@ fn who_tries_again_keeps_no_storm_among_many_recipients_open() {
     site.send(&gathered(0));
     assert_eq!(site.send(&deferred).reason, Reason::Storm);
     for _ in 0..2 {
-        site.wait(25 * MINUTE);
+        site.wait(50 * MINUTE);
         assert_eq!(site.send(&deferred).reason, Reason::Storm);
     }
     site.wait(25 * MINUTE);

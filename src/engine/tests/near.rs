@@ -97,7 +97,7 @@ fn an_end_by_hand_forgives_and_a_cooling_list_needs_less() {
     for n in 20..30 {
         site.send(&answer(n));
     }
-    site.wait(2 * HOUR);
+    site.wait(QUIET + SECOND);
     site.engine.tick(site.now);
     assert!(matches!(site.phase(ALL), Phase::Cooling { .. }));
     // A reply to a closed conversation waits; a new message by a newcomer is the spark that is counted.

@@ -107,8 +107,8 @@ fn on_a_dear_list_a_newcomer_who_writes_twice_waits() {
 #[test]
 fn a_tick_ends_a_storm_that_fell_quiet() {
     let mut site = in_storm();
-    site.wait(HOUR);
-    assert_eq!(site.engine.tick(site.now), [], "quiet means longer than an hour");
+    site.wait(QUIET);
+    assert_eq!(site.engine.tick(site.now), [], "quiet means longer than two hours");
     site.wait(SECOND);
     let events = site.engine.tick(site.now);
     let [Event::StormEnded { list, held, copies_held, delivered, since, at, .. }] = &events[..] else {
@@ -116,14 +116,14 @@ fn a_tick_ends_a_storm_that_fell_quiet() {
     };
     assert_eq!((list.as_deref(), *held, *copies_held, *delivered), (Some(ALL), 1, MEMBERS, 0));
     assert_eq!((*since, *at), (START, site.now));
-    assert_eq!(site.phase(ALL), Phase::Cooling { until: START.after(HOUR).after(DAY) });
+    assert_eq!(site.phase(ALL), Phase::Cooling { until: START.after(QUIET).after(DAY) });
     assert_eq!(site.engine.tick(site.now), [], "ended once");
 }
 
 #[test]
 fn so_does_a_post_and_it_says_so() {
     let mut site = in_storm();
-    site.wait(HOUR + SECOND);
+    site.wait(QUIET + SECOND);
     let decision = site.send(&regular("Weekly report"));
     assert!(matches!(decision.events[..], [Event::StormEnded { .. }]), "{:?}", decision.events);
     assert_eq!(decision.reason, Reason::Calm);
@@ -133,11 +133,11 @@ fn so_does_a_post_and_it_says_so() {
 fn attempts_keep_a_storm_alive_and_people_who_pass_do_not() {
     let mut site = in_storm();
     for n in 20..23 {
-        site.wait(50 * MINUTE);
+        site.wait(QUIET - 10 * MINUTE);
         assert_eq!(site.send(&Letter::new(&stranger(n), ALL)).reason, Reason::Storm);
         assert_eq!(site.engine.tick(site.now), []);
     }
-    site.wait(50 * MINUTE);
+    site.wait(QUIET - 10 * MINUTE);
     assert_eq!(site.send(&regular("Weekly report")).reason, Reason::Calm);
     site.wait(11 * MINUTE);
     assert_eq!(site.engine.tick(site.now).len(), 1);
@@ -146,7 +146,7 @@ fn attempts_keep_a_storm_alive_and_people_who_pass_do_not() {
 #[test]
 fn after_a_storm_its_conversation_stays_closed_to_newcomers() {
     let mut site = in_storm();
-    site.wait(2 * HOUR);
+    site.wait(QUIET + SECOND);
     site.engine.tick(site.now);
     assert_eq!(site.send(&answer(30)).reason, Reason::Storm);
     assert_eq!(site.send(&regular("Re: done").re(ROOT)).reason, Reason::Calm);
@@ -159,7 +159,7 @@ fn after_a_storm_its_conversation_stays_closed_to_newcomers() {
 #[test]
 fn a_small_spark_rekindles_it() {
     let mut site = in_storm();
-    site.wait(2 * HOUR);
+    site.wait(QUIET + SECOND);
     site.engine.tick(site.now);
     // K is 10: half of that many newcomers within the hour.
     for n in 40..44 {
@@ -170,10 +170,26 @@ fn a_small_spark_rekindles_it() {
 }
 
 #[test]
+fn on_a_small_list_it_is_no_larger() {
+    let mut site = setup(&[(ALL, 300)]).build();
+    for n in 0..20 {
+        site.send(&answer(n));
+    }
+    site.wait(QUIET + SECOND);
+    site.engine.tick(site.now);
+    assert!(matches!(site.phase(ALL), Phase::Cooling { .. }));
+    // K is 20; half of it would be ten.
+    for n in 40..44 {
+        assert_eq!(site.send(&Letter::new(&stranger(n), ALL)).reason, Reason::Calm);
+    }
+    assert_eq!(started(&site.send(&Letter::new(&stranger(44), ALL))), Some("rekindled"));
+}
+
+#[test]
 fn each_storm_of_a_list_has_a_name_of_its_own() {
     let mut site = in_storm();
     let first = site.send(&answer(10)).storm.expect("its mail is known by it");
-    site.wait(70 * MINUTE);
+    site.wait(QUIET + SECOND);
     site.engine.tick(site.now);
     let post = |n: u32| site.send(&Letter::new(&stranger(n), ALL).id(&format!("new-{n}@example.net")));
     let second = (100..110).filter_map(|n| post(n).storm).next_back().expect("a spark is enough");
@@ -191,7 +207,7 @@ fn a_spark_is_three_newcomers_at_least() {
         site.send(&answer(n));
     }
     assert!(matches!(site.phase(ALL), Phase::Storm { .. }));
-    site.wait(2 * HOUR);
+    site.wait(QUIET + SECOND);
     site.engine.tick(site.now);
     // K is 4; half of it would be two.
     for n in 40..42 {
@@ -207,7 +223,7 @@ fn who_passes_in_a_storm_is_no_attempt_however_high_the_counts() {
     for n in 0..20 {
         site.send(&Letter::new(&stranger(n), ALL));
     }
-    site.wait(50 * MINUTE);
+    site.wait(QUIET - 10 * MINUTE);
     assert_eq!(site.send(&regular("Weekly report")).reason, Reason::Calm);
     site.wait(10 * MINUTE + SECOND);
     assert_eq!(site.engine.tick(site.now).len(), 1);
@@ -278,15 +294,15 @@ fn a_storm_among_many_recipients_without_a_list() {
     let elsewhere = Letter::new("jo@example.org", "").with_people(0..60);
     let elsewhere = site.send(&elsewhere);
     assert_eq!((elsewhere.reason, elsewhere.storm), (Reason::Calm, None));
-    site.wait(HOUR);
+    site.wait(QUIET);
     assert_eq!(site.engine.tick(site.now), [], "not quiet for long enough");
     assert_eq!(site.send(&many(40)).reason, Reason::Storm);
     let [open] = &site.engine.storms(site.now)[..] else { panic!("one is open") };
     assert_eq!((&open.list, open.members, open.phase), (&None, 60, Phase::Storm { since }));
     assert_eq!((open.storm.as_ref(), open.enforced), (Some(storm), true));
     assert_eq!((open.figures.held, open.figures.copies_held), (3, 180));
-    assert_eq!(open.ends, Some(site.now.after(HOUR)));
-    site.wait(HOUR + SECOND);
+    assert_eq!(open.ends, Some(site.now.after(QUIET)));
+    site.wait(QUIET + SECOND);
     let ended = site.engine.tick(site.now);
     let [Event::StormEnded { storm: name, list: None, held: 3, since: began, .. }] = &ended[..] else {
         panic!("{ended:?}");
@@ -302,7 +318,7 @@ fn a_storm_among_many_recipients_ends_before_a_late_answer_counts() {
     let mut site = setup(&[]).policy(touchy(Mode::Hold)).build();
     let many = |n: u32| Letter::new(&stranger(n), "").with_people(0..60).re(ROOT);
     let storm = (0..2).filter_map(|n| site.send(&many(n)).storm).next_back().expect("two are a storm");
-    site.wait(HOUR + SECOND);
+    site.wait(QUIET + SECOND);
     let late = site.send(&many(2));
     let [Event::StormEnded { storm: name, list: None, .. }] = &late.events[..] else {
         panic!("{:?}", late.events);
@@ -335,7 +351,7 @@ fn so_many_storms_among_many_recipients_are_named_and_the_others_judged_all_the_
     let table = site.engine.tables().storms_without_a_list;
     assert_eq!((table.occupied, table.capacity, table.refused), (1024, 1024, 1));
     // Room is made by those that are over.
-    site.wait(HOUR + SECOND);
+    site.wait(QUIET + SECOND);
     assert_eq!(site.engine.tick(site.now).len(), 1024);
     site.send(&answer(6000, 6000));
     assert_eq!(site.send(&answer(6000, 6001)).events.len(), 1);
@@ -409,7 +425,7 @@ fn a_storm_on_an_address_of_a_pattern_outlives_a_reload() {
         site.reload(&setup);
     }
     assert!(matches!(site.phase("red-all@example.org"), Phase::Storm { .. }));
-    site.wait(HOUR + SECOND);
+    site.wait(QUIET + SECOND);
     assert_eq!(site.engine.tick(site.now).len(), 1);
 }
 

@@ -36,10 +36,10 @@ fn hold_reject_and_defer() {
     };
     let action = |mode| stormy(with_texts(mode)).send(&newcomer(ALL)).action;
     assert_eq!(action(Mode::Hold), Action::Hold);
-    assert_eq!(action(Mode::Reject), Action::Reject { text: "all@example.org (100): 60 min".to_owned() });
+    assert_eq!(action(Mode::Reject), Action::Reject { text: "all@example.org (100): 120 min".to_owned() });
     assert_eq!(
         action(Mode::Defer),
-        Action::Defer { text: "wait 60 min for all@example.org (100)".to_owned() }
+        Action::Defer { text: "wait 120 min for all@example.org (100)".to_owned() }
     );
 }
 

@@ -52,9 +52,7 @@ impl Detector {
         let trips = Scope::list(t, list.members).storm;
         let (test, threshold) = match list.state.phase(now) {
             Phase::Storm { .. } => return None,
-            Phase::Cooling { .. } => {
-                (Trigger::Rekindled, spark(Scope::conversation(t, list.members)).min(trips))
-            }
+            Phase::Cooling { .. } => (Trigger::Rekindled, spark(t).min(trips)),
             Phase::Calm => (Trigger::ListNewcomers, trips),
         };
         let window = list.state.counted(now, t.window)?;
