@@ -8,6 +8,9 @@
 //! Authors, *busy*: three of four events are by sixteen regulars of the key, the others by one of 4,096 strangers,
 //! so that windows are full, repeats and new entries both occur, and entries push out others. *Ordinary*: eight
 //! authors a key. The clock runs a thousand times as fast as real time: an hour passes every 3.6 s.
+//!
+//! `cargo bench --bench counters` has criterion measure one after the other. On a machine that others use, too,
+//! `cargo bench --bench counters -- --turns` says more: both take turns, and what hits one of them hits the other.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -18,7 +21,7 @@ use std::time::Duration;
 use becalm::clock::{Clock, Stopwatch};
 use becalm::time::Timestamp;
 use becalm::window::{AuthorTag, CELLS, Entry, Table, Tally};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use dashmap::DashMap;
 
 const WINDOW: Duration = Duration::from_secs(3600);
@@ -156,12 +159,38 @@ fn run(counters: &impl Counters, clock: &Clock, mix: Mix, events: u64, seed: u64
     })
 }
 
+/// What is counted, how many keys there are, whether their windows are full, and whether costs are kept: recipients are
+/// counted without, conversations with. At a million keys the table has hardly more slots than there are keys: some
+/// sets overflow, and evict.
+const CASES: [(&str, u64, bool, bool); 7] = [
+    ("recipients/hot", 1, true, false),
+    ("recipients/10k", 10_000, false, false),
+    ("recipients/10k-busy", 10_000, true, false),
+    ("recipients/1M", 1_000_000, false, false),
+    ("conversations/hot", 1, true, true),
+    ("conversations/10k", 10_000, false, true),
+    ("conversations/10k-busy", 10_000, true, true),
+];
+
+fn pair((_, keys, _, costs): (&str, u64, bool, bool)) -> (Ours, Dashed) {
+    let capacity = (keys as usize * 2).clamp(1 << 16, 1 << 20);
+    (Ours(Table::new(capacity, costs), costs), Dashed(DashMap::default(), costs))
+}
+
+fn clock() -> Clock {
+    Clock::scaled(Timestamp::from_millis(1_700_000_000_000), 1000)
+}
+
+/// Every key is met before the clock starts: growing is not what is measured.
+fn meet_all(counters: &impl Counters, clock: &Clock, mix: Mix) {
+    run(counters, clock, mix, mix.keys.max(1000) * 2, 99);
+}
+
 fn bench_one(criterion: &mut Criterion, group: &str, name: &str, mix: Mix, counters: &impl Counters) {
-    let clock = Clock::scaled(Timestamp::from_millis(1_700_000_000_000), 1000);
+    let clock = clock();
     let mut group = criterion.benchmark_group(group);
     group.throughput(Throughput::Elements(THREADS));
-    // Every key is met before the clock starts: growing is not what is measured.
-    run(counters, &clock, mix, mix.keys.max(1000) * 2, 99);
+    meet_all(counters, &clock, mix);
     let mut seed = 0;
     group.bench_function(name, |bencher| {
         bencher.iter_custom(|events| {
@@ -173,23 +202,49 @@ fn bench_one(criterion: &mut Criterion, group: &str, name: &str, mix: Mix, count
 }
 
 fn bench(criterion: &mut Criterion) {
-    // Recipients are counted without costs, conversations with. At a million keys the table has hardly more
-    // slots than there are keys: some sets overflow, and evict.
-    let cases = [
-        ("recipients/hot", 1, true, false),
-        ("recipients/10k", 10_000, false, false),
-        ("recipients/10k-busy", 10_000, true, false),
-        ("recipients/1M", 1_000_000, false, false),
-        ("conversations/hot", 1, true, true),
-        ("conversations/10k", 10_000, false, true),
-        ("conversations/10k-busy", 10_000, true, true),
-    ];
-    for (group, keys, busy, costs) in cases {
-        let mix = Mix { keys, busy };
-        let capacity = (keys as usize * 2).clamp(1 << 16, 1 << 20);
-        bench_one(criterion, group, "becalm", mix, &Ours(Table::new(capacity, costs), costs));
-        bench_one(criterion, group, "dashmap", mix, &Dashed(DashMap::default(), costs));
+    for case @ (name, keys, busy, _) in CASES {
+        let (ours, dashed) = pair(case);
+        bench_one(criterion, name, "becalm", Mix { keys, busy }, &ours);
+        bench_one(criterion, name, "dashmap", Mix { keys, busy }, &dashed);
     }
+}
+
+/// Rounds of `--turns`, and events of each thread in a turn: some tens of milliseconds.
+const ROUNDS: u64 = 61;
+const EVENTS: u64 = 200_000;
+
+/// Prints becalm's time by dashmap's, of two turns that follow each other: median and quartiles of the rounds.
+fn take_turns() {
+    println!("{:<24}{:>14}{:>16}{:>22}", "", "becalm ns", "dashmap ns", "ratio (quartiles)");
+    for case @ (name, keys, busy, _) in CASES {
+        let (ours, dashed) = pair(case);
+        let (mix, clock) = (Mix { keys, busy }, clock());
+        meet_all(&ours, &clock, mix);
+        meet_all(&dashed, &clock, mix);
+        let rounds = (0..ROUNDS).map(|seed| {
+            // The same events, and neither is always the first.
+            let times = if seed % 2 == 0 {
+                let ours = run(&ours, &clock, mix, EVENTS, seed);
+                (ours, run(&dashed, &clock, mix, EVENTS, seed))
+            } else {
+                let dashed = run(&dashed, &clock, mix, EVENTS, seed);
+                (run(&ours, &clock, mix, EVENTS, seed), dashed)
+            };
+            [times.0, times.1].map(|time| time.as_secs_f64() * 1e9 / EVENTS as f64)
+        });
+        let rounds: Vec<[f64; 2]> = rounds.collect();
+        let [ours, _, _] = quartiles(rounds.iter().map(|[ours, _]| *ours));
+        let [dashed, _, _] = quartiles(rounds.iter().map(|[_, dashed]| *dashed));
+        let [median, low, high] = quartiles(rounds.iter().map(|[ours, dashed]| ours / dashed));
+        println!("{name:<24}{ours:>14.0}{dashed:>16.0}{median:>9.2} ({low:.2}-{high:.2})");
+    }
+}
+
+/// The median, and the quartiles around it.
+fn quartiles(figures: impl Iterator<Item = f64>) -> [f64; 3] {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_unstable_by(f64::total_cmp);
+    [2, 1, 3].map(|quarter| figures[(figures.len() - 1) * quarter / 4])
 }
 
 criterion_group! {
@@ -200,4 +255,11 @@ criterion_group! {
         .measurement_time(Duration::from_secs(4));
     targets = bench
 }
-criterion_main!(counters);
+
+fn main() {
+    if std::env::args().any(|argument| argument == "--turns") {
+        return take_turns();
+    }
+    counters();
+    Criterion::default().configure_from_args().final_summary();
+}
