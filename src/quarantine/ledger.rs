@@ -273,6 +273,12 @@ impl Ledger {
         overdue.take(most).cloned().collect()
     }
 
+    /// It is not in the hold queue. One that was never seen there may be on its way still: what left was there before.
+    pub fn forget(&self, queue_id: &str) -> Option<Held> {
+        let mut book = self.book();
+        book.forget(queue_id)
+    }
+
     /// It has left the hold queue.
     pub fn remove(&self, queue_id: &str) -> Option<Held> {
         let mut book = self.book();
@@ -370,9 +376,9 @@ impl Ledger {
         }
     }
 
-    /// How much may be held from now on.
-    pub fn set_limits(&self, limits: Limits) {
-        self.book().limits = Some(limits);
+    /// How much may be held from now on. `None`: as much as the disk takes.
+    pub fn set_limits(&self, limits: Option<Limits>) {
+        self.book().limits = limits;
     }
 
     /// Is the queue's disk nearly full?
@@ -383,10 +389,11 @@ impl Ledger {
     /// Whether nothing more is to be held, and why.
     pub fn full(&self) -> Option<Full> {
         let book = self.book();
-        let limits = book.limits?;
         if book.disk_full {
-            Some(Full::Disk)
-        } else if book.held.len() >= limits.count {
+            return Some(Full::Disk);
+        }
+        let limits = book.limits?;
+        if book.held.len() >= limits.count {
             Some(Full::Count)
         } else if book.estimated_bytes() >= limits.bytes {
             Some(Full::Bytes)
@@ -469,6 +476,14 @@ impl Book {
         if let Some(size) = item.size {
             self.sized -= 1;
             self.bytes = self.bytes.saturating_sub(size);
+        }
+        Some(item)
+    }
+
+    fn forget(&mut self, queue_id: &str) -> Option<Held> {
+        let item = self.remove(queue_id)?;
+        if item.size.is_some() {
+            self.note_left(queue_id);
         }
         Some(item)
     }

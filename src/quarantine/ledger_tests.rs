@@ -91,7 +91,7 @@ fn suspicions_in_the_queue_belong_to_the_storm_of_their_conversation() {
         message("another's", "suspicion", 10, Some(900), 8),
         message("tripped", "storm", 20, None, 7),
     ];
-    ledger.reconcile(queue, at(30), |_| None);
+    ledger.reconcile(queue, true, at(30), |_| None);
     assert_eq!(ledger.get("its").unwrap().storm.as_deref(), Some("S1"));
     assert_eq!(ledger.get("its").unwrap().conversation, Some(7));
     assert_eq!(ledger.get("another's").unwrap().until, Some(at(900)));
@@ -101,13 +101,45 @@ fn suspicions_in_the_queue_belong_to_the_storm_of_their_conversation() {
 fn what_is_put_back_by_hand_stays() {
     let ledger = Ledger::default();
     let again = || in_queue("A", "suspicion", 1, Some(5));
-    ledger.reconcile(vec![again()], at(1), |_| None);
+    ledger.reconcile(vec![again()], true, at(1), |_| None);
     assert!(ledger.due(at(60)).is_some(), "as its mark says");
     ledger.remove("A");
-    ledger.reconcile(vec![again()], at(120), |_| None);
+    ledger.reconcile(vec![again()], true, at(120), |_| None);
     assert_eq!(ledger.due(at(6000)), None, "somebody put it on hold after it was released");
     assert_eq!(ledger.overdue(Duration::from_secs(1), at(6000), 9), []);
     assert_eq!(ledger.get("A").map(|item| item.reason), Some(BY_HAND));
+}
+
+#[test]
+fn what_comes_into_the_queue_late_is_what_its_mark_says() {
+    let ledger = Ledger::default();
+    let late = || in_queue("A", "suspicion", 100, Some(900));
+    ledger.note(Held { since: at(100), ..held("A", ALL, Some(at(900))) });
+    let outcome = ledger.reconcile(Vec::new(), true, at(120), |_| None);
+    assert_eq!(outcome.never_seen, ["A"]);
+    ledger.reconcile(vec![late()], true, at(130), |_| None);
+    let item = ledger.get("A").unwrap();
+    assert_eq!((item.reason, item.until), ("suspicion", Some(at(900))));
+    // The helper was asked for it before Postfix had written it.
+    let ledger = Ledger::default();
+    ledger.note(Held { since: at(100), ..held("A", ALL, Some(at(900))) });
+    assert!(ledger.forget("A").is_some_and(|item| item.size.is_none()));
+    ledger.reconcile(vec![late()], true, at(130), |_| None);
+    assert_eq!(ledger.get("A").and_then(|item| item.until), Some(at(900)));
+    // Now it has been seen: who puts it back is somebody.
+    ledger.forget("A");
+    ledger.reconcile(vec![late()], true, at(140), |_| None);
+    assert_eq!(ledger.get("A").map(|item| item.reason), Some(BY_HAND));
+}
+
+#[test]
+fn of_queues_that_nobody_told_of_nothing_is_gone() {
+    let ledger = Ledger::default();
+    ledger.note(Held { since: at(100), ..held("on another Postfix", ALL, Some(at(900))) });
+    let outcome =
+        ledger.reconcile(vec![in_queue("A", "suspicion", 100, Some(900))], false, at(1000), |_| None);
+    assert_eq!(outcome, Reconciled { gone: 0, never_seen: Vec::new(), taken_in: 1 });
+    assert_eq!(ledger.count(), 2);
 }
 
 #[test]
@@ -157,7 +189,7 @@ fn what_an_earlier_becalm_clawed_back_is_told_by_it_until_it_leaves() {
     // Heard of before the queue was looked at, and after.
     ledger.recall_clawed_back("A", "S1", 3);
     ledger.recall_clawed_back("gone", "S1", 3);
-    ledger.reconcile(vec![passed("A"), passed("B")], at(1000), |_| None);
+    ledger.reconcile(vec![passed("A"), passed("B")], true, at(1000), |_| None);
     assert_eq!(told("A"), (CLAWED_BACK, "S1".to_owned(), 3));
     assert_eq!(told("B"), (BY_HAND, String::new(), 7));
     ledger.recall_clawed_back("B", "S2", 4);
@@ -166,7 +198,7 @@ fn what_an_earlier_becalm_clawed_back_is_told_by_it_until_it_leaves() {
     kept.sort();
     assert_eq!(kept, ["A", "B"], "the other has left the queue");
     ledger.remove("A");
-    ledger.reconcile(vec![passed("A"), passed("B")], at(2000), |_| None);
+    ledger.reconcile(vec![passed("A"), passed("B")], true, at(2000), |_| None);
     assert_eq!(told("A").0, BY_HAND, "somebody put it on hold after it was released");
 }
 
@@ -184,7 +216,7 @@ fn the_queue_is_the_truth() {
             ..in_queue("accepted", "calm", 60, None)
         },
     ];
-    let outcome = ledger.reconcile(queue.clone(), at(1000), |_| None);
+    let outcome = ledger.reconcile(queue.clone(), true, at(1000), |_| None);
     assert_eq!(outcome, Reconciled { gone: 1, never_seen: vec!["released by hand".into()], taken_in: 2 });
     assert_eq!(
         ids(&ledger.select(None, 9, |_| true).items),
@@ -195,7 +227,7 @@ fn the_queue_is_the_truth() {
     assert_eq!(item.author.as_deref(), Some("a@example.org"));
     assert_eq!(ledger.get("still there").unwrap().size, Some(1000));
     assert_eq!(ledger.get("accepted").unwrap().reason, BY_HAND);
-    assert_eq!(ledger.reconcile(queue, at(1001), |_| None), Reconciled::default(), "and it stays so");
+    assert_eq!(ledger.reconcile(queue, true, at(1001), |_| None), Reconciled::default(), "and it stays so");
     assert_eq!(ids(&ledger.overdue(Duration::from_secs(500), at(1000), 9)), ["unheard of", "still there"]);
 }
 
@@ -208,13 +240,15 @@ fn suspicions_that_became_a_storm_stay_after_a_restart() {
         in_queue("storm", "storm", 150, None),
         in_queue("after", "suspicion", 200, Some(800)),
     ];
-    ledger.reconcile(queue.clone(), at(1000), |_| None);
+    ledger.reconcile(queue.clone(), true, at(1000), |_| None);
     let before = ledger.get("before").unwrap();
     assert_eq!((before.until, before.storm.as_deref()), (None, Some("S1")));
     assert_eq!(ledger.due(at(1000)).map(|item| item.queue_id), Some("after".to_owned()));
     // ... or the engine does.
     let ledger = Ledger::default();
-    ledger.reconcile(queue, at(1000), |item| (item.list.as_deref() == Some(ALL)).then(|| "S9".to_owned()));
+    ledger.reconcile(queue, true, at(1000), |item| {
+        (item.list.as_deref() == Some(ALL)).then(|| "S9".to_owned())
+    });
     assert_eq!(ledger.due(at(1000)), None);
     assert_eq!(ledger.get("after").unwrap().storm.as_deref(), Some("S9"));
 }
@@ -226,20 +260,23 @@ fn limits_on_count_bytes_and_disk() {
         assert_eq!(ledger.full(), None);
         ledger.note(held(&number.to_string(), ALL, None));
     }
-    ledger.set_limits(Limits { count: 5, bytes: 10_000_000 });
+    ledger.set_limits(Some(Limits { count: 5, bytes: 10_000_000 }));
     assert_eq!(ledger.full(), None);
     ledger.set_disk_full(true);
     assert_eq!(ledger.full(), Some(Full::Disk));
+    ledger.set_limits(None);
+    assert_eq!(ledger.full(), Some(Full::Disk), "whatever the limits");
+    ledger.set_limits(Some(Limits { count: 5, bytes: 10_000_000 }));
     ledger.set_disk_full(false);
     ledger.note(held("5", ALL, None));
     assert_eq!(ledger.full(), Some(Full::Count));
     ledger.remove("5");
     // Four are known to have 1,000 bytes each; others are taken for as much.
     let queue = (0..4).map(|number| in_queue(&number.to_string(), "storm", 0, None)).collect();
-    ledger.reconcile(queue, at(1), |_| None);
+    ledger.reconcile(queue, true, at(1), |_| None);
     ledger.note(held("5", ALL, None));
     assert_eq!(ledger.totals().bytes, 5000);
-    ledger.set_limits(Limits { count: 9, bytes: 5000 });
+    ledger.set_limits(Some(Limits { count: 9, bytes: 5000 }));
     assert_eq!(ledger.full(), Some(Full::Bytes));
 }
 
@@ -287,7 +324,7 @@ fn nobody_waits_while_the_storms_of_unknown_mail_are_looked_up() {
     }
     let queue = (0..3 * PORTION).map(|number| in_queue(&format!("new{number}"), "suspicion", 1, Some(9)));
     let free = std::cell::Cell::new(0);
-    ledger.reconcile(queue.collect(), at(1), |_| {
+    ledger.reconcile(queue.collect(), true, at(1), |_| {
         free.set(free.get() + usize::from(ledger.0.try_lock().is_ok()));
         None
     });
@@ -316,7 +353,7 @@ fn its_parts_agree() {
             5 if random(20) == 0 => {
                 let queue =
                     (0..random(40)).map(|n| in_queue(&n.to_string(), "suspicion", step, Some(step + 5)));
-                ledger.reconcile(queue.collect(), at(step + 1), |_| None);
+                ledger.reconcile(queue.collect(), true, at(step + 1), |_| None);
             }
             _ => {}
         }

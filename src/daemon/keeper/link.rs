@@ -22,6 +22,16 @@ pub(super) enum Failure {
     Down(String),
 }
 
+/// What is on hold.
+pub(super) struct Listed {
+    /// Ours.
+    pub(super) held: Vec<HeldMail>,
+    /// How many messages are not.
+    pub(super) others: u64,
+    /// Every helper has told.
+    pub(super) is_whole: bool,
+}
+
 /// All helpers: each knows the queue of one Postfix.
 #[derive(Default)]
 pub(super) struct Links(Vec<Link>);
@@ -67,19 +77,24 @@ impl Links {
         }
     }
 
-    /// What is on hold and ours, in all queues; and how many messages are that are not. Where one helper does not
-    /// tell, nobody knows.
-    pub(super) fn list(&mut self, now: Timestamp) -> Result<(Vec<HeldMail>, u64), Failure> {
-        let mut all = (Vec::new(), 0_u64);
+    /// What is on hold, as far as the helpers tell: an error only where none of them does.
+    pub(super) fn list(&mut self, now: Timestamp) -> Result<Listed, Failure> {
+        let mut all = Listed { held: Vec::new(), others: 0, is_whole: true };
+        let mut failure = Failure::Down("a helper is waited for".to_owned());
+        let mut told = 0;
         for link in &mut self.0 {
-            if !link.is_ready(now) {
-                return Err(Failure::Down("a helper is waited for".to_owned()));
+            let listed = if link.is_ready(now) { Some(link.with(now, Client::list)) } else { None };
+            match listed {
+                Some(Ok((held, others))) => {
+                    told += 1;
+                    all.held.extend(held);
+                    all.others = all.others.saturating_add(others);
+                }
+                Some(Err(why)) => (failure, all.is_whole) = (why, false),
+                None => all.is_whole = false,
             }
-            let (held, others) = link.with(now, Client::list)?;
-            all.0.extend(held);
-            all.1 = all.1.saturating_add(others);
         }
-        Ok(all)
+        if told > 0 { Ok(all) } else { Err(failure) }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::quarantine::protocol::{HeldMail, Reason, Request};
 use crate::quarantine::queue_id::QueueId;
 use crate::storm::state::Phase;
 use crate::time::Timestamp;
-use link::{Failure, Link, Links};
+use link::{Failure, Link, Links, Listed};
 
 /// Between two rounds in which nothing was due.
 const ROUND: Duration = Duration::from_millis(500);
@@ -95,7 +95,9 @@ impl Keeper {
 
     /// Other settings, from now on.
     pub fn set(&self, settings: Quarantine) {
-        self.shared.ledger.set_limits(Limits { count: settings.max_count, bytes: settings.max_bytes });
+        // Without a helper nobody tells what has left the queue: what was held since the start is no measure of it.
+        let limits = Limits { count: settings.max_count, bytes: settings.max_bytes };
+        self.shared.ledger.set_limits((!settings.helpers.is_empty()).then_some(limits));
         self.links().set_sockets(&settings.helpers);
         *lock(&self.settings) = settings;
     }
@@ -223,11 +225,11 @@ impl Keeper {
         self.release_due(rounds)
     }
 
-    /// Sets the ledger right from the queue. False where the helper cannot be asked.
+    /// Sets the ledger right from the queue, as far as the helpers tell. False where none of them can be asked.
     fn look(&self, now: Timestamp) -> bool {
         // To the end: nothing is released between the look and its taking effect.
         let mut links = self.links();
-        let (held, others) = match links.list(now) {
+        let Listed { held, others, is_whole } = match links.list(now) {
             Ok(listed) => listed,
             Err(Failure::Refused(refusal)) => {
                 warn!(reason = refusal.message, "the helper cannot tell what is on hold");
@@ -249,7 +251,7 @@ impl Keeper {
         let queue: Vec<InQueue> = held.into_iter().filter_map(|mail| self.in_queue(mail, now)).collect();
         // Marked with a key that this process does not have: it made one up when it could not read the file.
         let others = others.saturating_add((listed - queue.len()) as u64);
-        let outcome = self.shared.ledger.reconcile(queue, now, storm_of);
+        let outcome = self.shared.ledger.reconcile(queue, is_whole, now, storm_of);
         for queue_id in &outcome.never_seen {
             self.say_never_seen(queue_id, now);
         }
@@ -257,8 +259,10 @@ impl Keeper {
             let (gone, taken_in) = (outcome.gone, outcome.taken_in);
             info!(gone, taken_in, "set right from Postfix's hold queue");
         }
-        let mut seen = lock(&self.seen);
-        (seen.reconciled, seen.others) = (Some(now), others);
+        if is_whole {
+            let mut seen = lock(&self.seen);
+            (seen.reconciled, seen.others) = (Some(now), others);
+        }
         true
     }
 
@@ -352,9 +356,10 @@ impl Keeper {
         engine.storms(now).into_iter().find(|open| open.list.as_deref() == Some(list))?.storm
     }
 
-    /// Returns what is too old to its senders. False where it failed, and is better left for a while.
+    /// Returns what is too old to its senders. False where something of it failed, and is better left for a while.
     fn return_overdue(&self, rounds: &Rounds<'_>, settings: &Quarantine, now: Timestamp) -> bool {
         let age = settings.max_age.as_secs();
+        let mut all = true;
         for item in self.shared.ledger.overdue(settings.max_age, now, ACTS_A_ROUND) {
             let Some(queue_id) = self.long_id(&item, now) else { continue };
             let mut links = self.links();
@@ -367,14 +372,14 @@ impl Keeper {
                 Err(Failure::Refused(refusal)) if refusal.reason == Reason::TooYoung => return false,
                 Err(Failure::Refused(refusal)) => {
                     self.refused(&item, refusal.reason, &refusal.message, now);
-                    if refusal.reason == Reason::Failed {
-                        return false;
-                    }
+                    all &= refusal.reason != Reason::Failed;
                 }
+                // In the queue of the one that is missing, most likely: others need not wait for it.
+                Err(Failure::Down(_)) if links.is_any_ready(now) => all = false,
                 Err(Failure::Down(_)) => return false,
             }
         }
-        true
+        all
     }
 
     /// Has the helper act, and the ledger and the engine know.
@@ -410,7 +415,7 @@ impl Keeper {
             }
             Err(Failure::Refused(refusal)) => {
                 if refusal.reason == Reason::NotFound
-                    && shared.ledger.remove(queue_id).is_some_and(|item| item.size.is_none())
+                    && shared.ledger.forget(queue_id).is_some_and(|item| item.size.is_none())
                 {
                     self.say_never_seen(queue_id, now);
                 }

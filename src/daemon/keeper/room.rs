@@ -33,11 +33,15 @@ impl Keeper {
             per_cent: taken.saturating_mul(100).checked_div(most).unwrap_or(0),
             detail: format!("{taken} of {most} {unit}"),
         };
-        let mut rooms = vec![
-            room("max_count", totals.count as u64, settings.max_count as u64, "messages"),
-            room("max_bytes", totals.bytes, settings.max_bytes, "bytes"),
-            room("max_age", age, settings.max_age.as_secs(), "seconds"),
-        ];
+        let mut rooms = Vec::new();
+        // Without a helper nobody tells what has left the queue.
+        if !settings.helpers.is_empty() {
+            rooms.extend([
+                room("max_count", totals.count as u64, settings.max_count as u64, "messages"),
+                room("max_bytes", totals.bytes, settings.max_bytes, "bytes"),
+                room("max_age", age, settings.max_age.as_secs(), "seconds"),
+            ]);
+        }
         // Twice what smtpd insists on: ordinary mail must not be the first that is refused. Four times as much is
         // when half of the room that is left to it is taken.
         let mut low = false;

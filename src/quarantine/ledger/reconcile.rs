@@ -23,17 +23,20 @@ pub struct Reconciled {
 }
 
 impl Ledger {
-    /// Sets the ledger right from the hold queue as it was at `looked`. `storm_of` names the storm that a
+    /// Sets the ledger right from the hold queue as it was at `looked`; `is_whole`: all of it was seen. `storm_of` names the storm that a
     /// suspicion belongs to of which nothing is known but its mark: one that is open on its list, or that was declared
     /// while it waited. To be called by one thread, which lets nothing leave the queue meanwhile.
     pub fn reconcile(
         &self,
         queue: Vec<InQueue>,
+        is_whole: bool,
         looked: Timestamp,
         storm_of: impl Fn(&Held) -> Option<String>,
     ) -> Reconciled {
         let mut outcome = Reconciled::default();
-        self.forget_those_gone(&queue, looked, &mut outcome);
+        if is_whole {
+            self.forget_those_gone(&queue, looked, &mut outcome);
+        }
         let storms = Storms::among(&queue);
         let mut queue = queue.into_iter();
         loop {
@@ -78,8 +81,7 @@ impl Ledger {
         for portion in gone.chunks(PORTION) {
             let mut book = self.book();
             for queue_id in portion {
-                let Some(item) = book.remove(queue_id) else { continue };
-                book.note_left(queue_id);
+                let Some(item) = book.forget(queue_id) else { continue };
                 outcome.gone += 1;
                 if item.size.is_none() {
                     outcome.never_seen.push(item.queue_id);
