@@ -368,8 +368,7 @@ impl Engine {
         if let Some(exceeded) = tx.world.limits.check(facts.author_key, weighed.own, now) {
             let policy = &tx.world.default_policy;
             let name = decision.list.as_deref().unwrap_or("so many recipients");
-            let protected =
-                verdicts.iter().any(|v| v.list.as_ref().is_some_and(|list| list.policy.never_hold));
+            let protected = verdicts.iter().any(|v| v.policy(tx).never_hold);
             let mode = tx.world.limit_mode;
             let enforced = if mode == Mode::Observe { Mode::Hold } else { mode };
             let would = verdict::rule_limit(&exceeded, enforced, policy, name, weighed.audience, now);

@@ -71,7 +71,8 @@ pub(super) struct ListVerdict {
 }
 
 impl ListVerdict {
-    fn policy<'a>(&'a self, tx: &'a Transaction) -> &'a Policy {
+    /// The list's, or the default one.
+    pub(super) fn policy<'a>(&'a self, tx: &'a Transaction) -> &'a Policy {
         self.list.as_ref().map_or(&tx.world.default_policy, |list| &list.policy)
     }
 }

@@ -223,8 +223,7 @@ impl Detector {
         let now = post.now;
         let mut outcome = Outcome::pass(t.window);
         if post.automatic {
-            outcome.judgement = judge_automatic(post, list, t);
-            outcome.writes.automatic = true;
+            (outcome.judgement, outcome.writes.automatic) = judge_automatic(post, list, t);
             return outcome;
         }
         outcome.ended = self.tick(state, now, t);
@@ -371,16 +370,20 @@ impl Situation {
     }
 }
 
-/// Automatic mail has a budget of its own and is counted nowhere else; none is left in a storm and after it.
-fn judge_automatic(post: &Post<'_>, list: ListShare<'_>, t: &Thresholds) -> Judgement {
+/// Automatic mail has a budget of its own and is counted nowhere else; none is left in a storm and after it. Whether it
+/// was counted, too: what comes again is when it passes, or retries would keep the budget used up.
+fn judge_automatic(post: &Post<'_>, list: ListShare<'_>, t: &Thresholds) -> (Judgement, bool) {
     let affordable = t.budget.checked_div(list.members).unwrap_or(u64::MAX);
     let budget = match list.state.phase(post.now) {
         Phase::Calm => affordable.min(u64::from(t.automatic_max)) as u32,
         Phase::Storm { .. } | Phase::Cooling { .. } => 0,
     };
+    if post.part && list.state.automatic.tally(LIST_TAG, post.now, t.window).authors >= budget {
+        return (Judgement::Automatic, false);
+    }
     let cost = u32::try_from(post.audience).unwrap_or(u32::MAX);
     let sent = list.state.automatic.push(LIST_TAG, cost, post.now, t.window);
-    if sent > budget { Judgement::Automatic } else { Judgement::Pass }
+    (if sent > budget { Judgement::Automatic } else { Judgement::Pass }, true)
 }
 
 /// A reply by someone other than the conversation's starter counts in its ring.

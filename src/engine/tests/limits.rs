@@ -89,6 +89,12 @@ fn the_switch_and_lists_never_held_are_above_the_limit() {
     let site = limited(rate(600), None, Mode::Hold).policy_of(ALL, emergency).build();
     site.send(&jo());
     assert_eq!(site.send(&jo()).action, Action::Accept);
+
+    let site = limited(rate(60), None, Mode::Hold).policy(Policy { never_hold: true, ..holding() }).build();
+    let many = Letter::new("jo@example.org", "").with_people(0..60);
+    site.send(&many);
+    let decision = site.send(&many);
+    assert_eq!((decision.action, decision.would), (Action::Accept, Action::Hold), "nor what names no list");
 }
 
 #[test]

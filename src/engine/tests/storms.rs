@@ -275,6 +275,31 @@ fn automatic_mail_has_a_small_budget_and_is_counted_nowhere() {
 }
 
 #[test]
+fn automatic_mail_that_is_tried_again_gets_its_turn() {
+    let away = |n: u32| {
+        let letter = Letter::new(&stranger(n), ALL).header("Auto-Submitted", "auto-replied");
+        letter.id(&format!("away-{n}@example.net"))
+    };
+    let mut site = setup(&[(ALL, MEMBERS)]).policy(Policy { mode: Mode::Defer, ..Policy::default() }).build();
+    for n in 0..3 {
+        assert_eq!(site.send(&away(n)).reason, Reason::Calm);
+    }
+    for n in 3..9 {
+        assert_eq!(site.send(&away(n)).reason, Reason::Automatic);
+    }
+    // Every quarter of an hour each of the six: three more within the next hour, and three within the one after it.
+    let mut waiting: Vec<u32> = (3..9).collect();
+    let mut passed = Vec::new();
+    for _ in 0..9 {
+        site.wait(15 * MINUTE);
+        let before = waiting.len();
+        waiting.retain(|n| site.send(&away(*n)).reason == Reason::Automatic);
+        passed.push(before - waiting.len());
+    }
+    assert_eq!(passed, [0, 0, 0, 3, 0, 0, 0, 3, 0]);
+}
+
+#[test]
 fn a_storm_among_many_recipients_without_a_list() {
     let mut site = setup(&[]).build();
     let many = |n: u32| Letter::new(&stranger(n), "").with_people(0..60).re(ROOT);
