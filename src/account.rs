@@ -1,6 +1,14 @@
 //! Users and groups of this machine, by name: getent knows every one of them (files, LDAP).
 
 use std::io;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A directory server that does not answer for so long must not keep an operator waiting.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The number of a group.
 pub(crate) fn group_id(group: &str) -> io::Result<u32> {
@@ -14,8 +22,7 @@ pub(crate) fn user_id(user: &str) -> io::Result<u32> {
 
 /// The name of a user; the number where it has none.
 pub(crate) fn user_name(user: u32) -> String {
-    let output = std::process::Command::new("getent").args(["passwd", "--", &user.to_string()]).output();
-    let line = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let line = getent("getent", "passwd", &user.to_string(), PATIENCE).unwrap_or_default();
     match line.split(':').next() {
         Some(name) if !name.trim().is_empty() => name.trim().to_owned(),
         _ => user.to_string(),
@@ -26,9 +33,51 @@ fn look_up(database: &str, name: &str) -> io::Result<u32> {
     if let Ok(number) = name.parse() {
         return Ok(number);
     }
-    let output = std::process::Command::new("getent").args([database, "--", name]).output()?;
-    let line = String::from_utf8_lossy(&output.stdout);
+    let line = getent("getent", database, name, PATIENCE)?;
     let number = line.split(':').nth(2).and_then(|number| number.parse().ok());
     number
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no entry for {name} in {database}")))
+}
+
+/// What getent(1) says of an entry; nothing if there is none.
+fn getent(program: &str, database: &str, name: &str, patience: Duration) -> io::Result<String> {
+    let mut command = Command::new(program);
+    command.args([database, "--", name]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let child = command.spawn()?;
+    let pid = Pid::from_child(&child);
+    let (sender, receiver) = mpsc::channel();
+    // The receiver is gone when this takes too long; nobody wants the answer then.
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    match receiver.recv_timeout(patience) {
+        Ok(output) => Ok(String::from_utf8_lossy(&output?.stdout).into_owned()),
+        Err(_) => {
+            // Not reaped yet, or the thread would have sent: the number is still this process's.
+            let _ = kill_process(pid, Signal::KILL);
+            let why = format!("{program} has not told of {name} in {database} for {patience:?}");
+            Err(io::Error::new(io::ErrorKind::TimedOut, why))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_known_and_who_is_not_keeps_his_number() {
+        assert_eq!((user_name(0).as_str(), user_id("root").unwrap()), ("root", 0));
+        assert_eq!(user_name(4_000_000_000), "4000000000");
+        assert_eq!(group_id("no such group").unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_directory_that_hangs_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("hangs");
+        std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let program = program.to_str().unwrap();
+        let error = getent(program, "passwd", "jo", Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+    }
 }

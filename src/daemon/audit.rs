@@ -120,15 +120,40 @@ impl Audit {
                 line.extend(part);
             }
         }
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .open(&self.path)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))?;
-        file.write_all(format!("{line}\n").as_bytes())?;
-        file.sync_data()
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display()));
+        let (mut file, is_new) = self.open().map_err(named)?;
+        // A line that was cut short, when the disk was full, must not take this one with it.
+        let begin = if is_new || ends_a_line(&mut file).map_err(named)? { "" } else { "\n" };
+        file.write_all(format!("{begin}{line}\n").as_bytes()).map_err(named)?;
+        file.sync_data().map_err(named)?;
+        match self.path.parent() {
+            Some(folder) if is_new => File::open(folder).and_then(|folder| folder.sync_all()).map_err(named),
+            _ => Ok(()),
+        }
     }
+
+    /// The file, and whether it was made just now.
+    fn open(&self) -> io::Result<(File, bool)> {
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).mode(0o640);
+        match options.open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok((options.create(true).open(&self.path)?, true))
+            }
+            file => Ok((file?, false)),
+        }
+    }
+}
+
+fn ends_a_line(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
 }
 
 /// As the log says it.
@@ -162,6 +187,12 @@ mod tests {
         assert_eq!(brief, [(&token, &back), (&token, &back), (&json!("root"), &json!("observe"))]);
         assert_eq!(log.entries[0]["peer"], "127.0.0.1:5");
         assert_eq!(audit.latest(1).unwrap().entries.len(), 1);
+
+        // A line that was cut short is damage, the one after it is not.
+        file.write_all(b"{\"at\": \"2016-11").unwrap();
+        audit.switched(Timestamp::from_millis(4000), &root, false).unwrap();
+        let log = audit.latest(10).unwrap();
+        assert_eq!((log.damaged, log.entries.len()), (2, 4));
 
         // Of a long file only the end is read, and no half line.
         let line = format!("{}\n", json!({ "act": "x".repeat(1 << 20) }));

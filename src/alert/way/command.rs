@@ -1,10 +1,13 @@
 //! A program of the operator's: no shell, the object on its standard input, and killed when its time is over.
 
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tracing::{debug, info};
 
@@ -13,10 +16,13 @@ use crate::alert::Alert;
 use crate::clock::Stopwatch;
 
 /// Of what a program says, for the log.
-const MAX_OUTPUT: u64 = 4 * 1024;
+const MAX_OUTPUT: usize = 4 * 1024;
 
 /// Between two looks whether it has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// So long the end of what it says is waited for when it has ended itself: what it started may hold its output open.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// EX_TEMPFAIL of sysexits(3): "try again later".
 const TRY_AGAIN: i32 = 75;
@@ -58,17 +64,21 @@ pub(super) fn run(argv: &[String], alert: &Alert, timeout: Duration) -> Result<(
     })?;
     let group = Pid::from_child(&child);
     let input = child.stdin.take();
-    let outputs = [child.stdout.take().map(reader), child.stderr.take().map(reader)];
+    let until = timeout.saturating_add(LAST_WORDS);
+    let ears = [
+        child.stdout.take().map(|pipe| listen(pipe, until)),
+        child.stderr.take().map(|pipe| listen(pipe, until)),
+    ];
     // A program that does not read must not keep this thread; what is cut short here, it did not want.
     let writer = input.map(|mut input| std::thread::spawn(move || drop(input.write_all(text.as_bytes()))));
     let ended = wait(&mut child, timeout);
-    // Also where it ended in time: what it left behind holds its pipes open.
+    // Also where it ended in time: what it left behind may hold its pipes open.
     let _ = kill_process_group(group, Signal::KILL);
     let _ = child.wait();
     if let Some(writer) = writer {
         let _ = writer.join();
     }
-    let said: Vec<String> = outputs.into_iter().flatten().filter_map(|thread| thread.join().ok()).collect();
+    let said: Vec<String> = ears.into_iter().flatten().map(Ear::said).collect();
     let said = printable(&said.join(" "), 500);
     match ended {
         Ok(Some(status)) if status.success() => {
@@ -86,21 +96,48 @@ pub(super) fn run(argv: &[String], alert: &Alert, timeout: Duration) -> Result<(
             "`{program}` failed ({status}): {said}; exit code 75 would have it run again"
         ))),
         Ok(None) => Err(Failure::Never(format!(
-            "`{program}` was killed after {} s; raise `timeout`, or let it do its work in the background: {said}",
+            "`{program}` was killed after {} s; raise `timeout`, or have it start what takes so long by `setsid`, its output elsewhere: {said}",
             timeout.as_secs()
         ))),
         Err(error) => Err(Failure::Later(format!("`{program}` cannot be waited for: {error}"))),
     }
 }
 
-/// Reads to the end, and keeps the beginning.
-fn reader(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+/// What is said through a pipe, as far as it has been heard.
+struct Ear {
+    heard: Arc<Mutex<Vec<u8>>>,
+    ended: mpsc::Receiver<()>,
+}
+
+/// Listens to the end, or for so long, and keeps the beginning.
+fn listen(mut pipe: impl Read + AsFd + Send + 'static, patience: Duration) -> Ear {
+    let watch = Stopwatch::start();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let (sender, ended) = mpsc::channel();
+    let ear = Ear { heard: Arc::clone(&heard), ended };
     std::thread::spawn(move || {
-        let mut text = Vec::new();
-        let _ = pipe.by_ref().take(MAX_OUTPUT).read_to_end(&mut text);
-        let _ = std::io::copy(&mut pipe, &mut std::io::sink());
-        String::from_utf8_lossy(&text).into_owned()
-    })
+        let mut part = [0; 1024];
+        while let Some(left) = patience.checked_sub(watch.elapsed())
+            && let Ok(left) = Timespec::try_from(left)
+            && let Ok(1) = poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&left))
+            && let Ok(read @ 1..) = pipe.read(&mut part)
+        {
+            let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = MAX_OUTPUT - heard.len();
+            heard.extend(part.iter().take(read.min(room)));
+        }
+        // Nobody waits for it any more, perhaps.
+        let _ = sender.send(());
+    });
+    ear
+}
+
+impl Ear {
+    /// Everything, if it ends soon.
+    fn said(self) -> String {
+        let _ = self.ended.recv_timeout(LAST_WORDS);
+        String::from_utf8_lossy(&self.heard.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
 }
 
 /// None: its time is over.
@@ -114,5 +151,25 @@ fn wait(child: &mut Child, timeout: Duration) -> std::io::Result<Option<ExitStat
             return Ok(None);
         }
         std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::{Kind, Severity};
+    use crate::time::Timestamp;
+
+    #[test]
+    fn what_holds_the_output_open_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let [ready, end] = ["ready", "end"].map(|name| folder.path().join(name));
+        assert!(Command::new("mkfifo").args([&ready, &end]).status().unwrap().success());
+        // In a session of its own, which the command waits for, it goes on until this test lets it end.
+        let script = r#"setsid sh -c 'echo > "$0"; read line < "$1"' "$0" "$1" & read line < "$0""#;
+        let argv = ["sh", "-c", script, ready.to_str().unwrap(), end.to_str().unwrap()].map(str::to_owned);
+        let alert = Alert::new(Kind::Test, Severity::Info, Timestamp::default(), "mx1", "1".to_owned());
+        assert!(run(&argv, &alert, Duration::from_secs(60)).is_ok());
+        std::fs::write(&end, "end\n").unwrap();
     }
 }
