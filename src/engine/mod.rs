@@ -365,13 +365,11 @@ impl Engine {
     /// All recipients are there: is the message watched? If not, it is none of becalm's business.
     pub fn at_data(&self, tx: &mut Transaction) -> bool {
         let watch = &tx.world.watch;
-        tx.watched = !tx.lists.is_empty()
-            || tx.recipients >= watch.many_recipients
-            || self.origins.contains(tx.origin_key, tx.now, watch.parts_within);
         if !tx.lists.is_empty() || tx.recipients >= watch.many_recipients {
             self.origins.insert(tx.origin_key, tx.now);
+            return true;
         }
-        tx.watched
+        self.origins.contains(tx.origin_key, tx.now, watch.parts_within)
     }
 
     /// Lets time pass: storms end without mail too.

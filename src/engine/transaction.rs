@@ -41,7 +41,6 @@ pub struct Transaction {
     pub(super) lists: SmallVec<[ListRecipient; 2]>,
     pub(super) list_recipients: u32,
     pub(super) head: Head,
-    pub(super) watched: bool,
 }
 
 /// A recipient that is a list, with the bytes that named it: only these, to the letter, take it off again.
@@ -74,7 +73,6 @@ impl Transaction {
             lists: SmallVec::new(),
             list_recipients: 0,
             head: Head::new(),
-            watched: false,
         }
     }
 
@@ -159,11 +157,6 @@ impl Transaction {
         &self.sender
     }
 
-    /// Is the message watched? Known from DATA on.
-    pub fn is_watched(&self) -> bool {
-        self.watched
-    }
-
     /// Forgets the message; the session's own facts stay.
     pub fn reset(&mut self) {
         if !std::mem::take(&mut self.begun) {
@@ -177,6 +170,5 @@ impl Transaction {
         self.lists.clear();
         self.list_recipients = 0;
         self.head.clear();
-        self.watched = false;
     }
 }

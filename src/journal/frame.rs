@@ -22,9 +22,6 @@ pub const HEADER: usize = 128;
 /// Bytes of a frame before its payload.
 pub const FRAME: usize = 12;
 
-/// Longest payload.
-pub const MAX_PAYLOAD: usize = u16::MAX as usize;
-
 const MAGIC: &[u8; 16] = b"becalm journal\n\0";
 const MARK: [u8; 2] = [0xbe, 0xca];
 const NODE: usize = 64;

@@ -118,7 +118,7 @@ fn blocks_that_never_reached_the_disk_are_passed_over() {
 fn a_payload_too_long_is_refused_and_leaves_nothing() {
     let mut framer = Framer::new(&header());
     let mut bytes = vec![1];
-    assert!(!framer.frame(&mut bytes, |out| out.resize(out.len() + MAX_PAYLOAD + 1, 0)));
+    assert!(!framer.frame(&mut bytes, |out| out.resize(out.len() + usize::from(u16::MAX) + 1, 0)));
     assert_eq!((bytes.len(), framer.frames()), (1, 0));
-    assert!(framer.frame(&mut bytes, |out| out.resize(out.len() + MAX_PAYLOAD, 0)));
+    assert!(framer.frame(&mut bytes, |out| out.resize(out.len() + usize::from(u16::MAX), 0)));
 }

@@ -20,8 +20,6 @@ pub struct Stamp<'s> {
 /// Which records have come already.
 #[derive(Debug, Default)]
 pub struct Followed {
-    /// The run of this very process.
-    own: Option<(String, u64)>,
     /// For each run the number of the next record.
     next: HashMap<(String, u64), u64>,
 }
@@ -32,16 +30,8 @@ impl Followed {
         Self::default()
     }
 
-    /// For what comes from outside while this run goes on: its own records come back to it, and are known.
-    pub fn from_outside(node: &str, boot: u64) -> Self {
-        Self { own: Some((node.to_owned(), boot)), next: HashMap::new() }
-    }
-
     /// Is this record to be applied? Each is once, in the order of its run.
     pub fn admits(&mut self, stamp: Stamp<'_>) -> bool {
-        if self.own.as_ref().is_some_and(|(node, boot)| node == stamp.node && *boot == stamp.boot) {
-            return false;
-        }
         let run = (stamp.node.to_owned(), stamp.boot);
         if self.next.len() >= MOST_RUNS && !self.next.contains_key(&run) {
             // Records may now come twice, which changes next to nothing: see `Engine::apply`.
@@ -59,17 +49,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_record_is_admitted_once_and_ones_own_never_from_outside() {
-        let mut followed = Followed::from_outside("mx1", 7);
+    fn each_record_is_admitted_once() {
+        let mut followed = Followed::at_start();
         let stamp = |node, boot, sequence| Stamp { node, boot, sequence };
-        assert!(!followed.admits(stamp("mx1", 7, 0)), "its own");
-        assert!(followed.admits(stamp("mx1", 6, 0)), "an earlier run of its own");
         assert!(followed.admits(stamp("mx2", 7, 0)));
         assert!(!followed.admits(stamp("mx2", 7, 0)));
         assert!(followed.admits(stamp("mx2", 7, 5)), "some were lost");
         assert!(!followed.admits(stamp("mx2", 7, 4)));
         assert!(followed.admits(stamp("mx2", 8, 0)), "it was restarted");
-        assert!(Followed::at_start().admits(stamp("mx1", 7, 0)));
     }
 
     #[test]

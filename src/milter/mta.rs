@@ -320,11 +320,6 @@ impl Mta {
         frame::put(&mut script.bytes, b'Q', &[]);
     }
 
-    /// Appends the end of the SMTP client, to be followed by another on the same connection (Sendmail).
-    pub fn next_client(&self, script: &mut Script) {
-        frame::put(&mut script.bytes, b'K', &[]);
-    }
-
     /// Reads everything that has come since the flight whose answer is `due`; `None` if more must be read.
     ///
     /// # Errors

@@ -164,25 +164,13 @@ impl Known {
         });
     }
 
-    /// Remembers posts from `from` to `to`, in addition to what is remembered (a restart, a warm-up): the first
-    /// is the earlier of the two, the last the later.
-    pub fn record_since(&self, key: u64, from: Timestamp, to: Timestamp) {
-        let from = minute(from.min(to));
-        let earlier = |word| if ahead::<24>(from, first(word)) < 0 { from } else { first(word) };
-        self.update_from(key, from, minute(to), earlier);
-    }
-
     /// How full it is. Reads it all.
     pub fn stats(&self) -> SetStats {
         stats(&self.sets, &self.evictions)
     }
 
+    /// Moves the last post to `at`; the first is what `begin` makes of the key's word, or `at` if it has none.
     fn update(&self, key: u64, at: u32, begin: impl Fn(u64) -> u32) {
-        self.update_from(key, at, at, begin);
-    }
-
-    /// Moves the last post to `to`; the first is what `begin` makes of the key's word, or `from` if it has none.
-    fn update_from(&self, key: u64, from: u32, to: u32, begin: impl Fn(u64) -> u32) {
         let key = mix(key);
         let (_, set) = self.sets.set(key);
         // Each failed attempt is another thread's success in this set.
@@ -193,8 +181,8 @@ impl Known {
                 Found::Least { way, word } => (way, word, None),
             };
             // Never back in time, see `sets`.
-            let is_later = word == 0 || ahead::<24>(to, last(word)) > 0;
-            let new = known_word(key, begun.unwrap_or(from), if is_later { to } else { last(word) });
+            let is_later = word == 0 || ahead::<24>(at, last(word)) > 0;
+            let new = known_word(key, begun.unwrap_or(at), if is_later { at } else { last(word) });
             if new == word {
                 return;
             }

@@ -410,19 +410,6 @@ fn known_makes_room_by_the_oldest_last_post() {
     assert_eq!(known.stats().evictions, 1);
 }
 
-#[test]
-fn known_takes_up_what_was_before() {
-    let known = Known::new(8);
-    let (day, now) = (HOUR * 24, later(864_000));
-    known.record(1, now, day * 90);
-    assert!(!known.known(1, now, HOUR * 12, day * 90));
-    known.record_since(1, later(0), later(3600));
-    assert!(known.known(1, now, HOUR * 12, day * 90));
-    known.record_since(2, later(0), later(3600));
-    assert!(known.known(2, now, HOUR * 12, day * 90));
-    assert!(!known.known(2, now, HOUR * 12, day * 9));
-}
-
 /// Two threads on the same few rings, in rounds, until they have demonstrably got in each other's way.
 #[test]
 fn under_contention_nothing_is_counted_twice_and_the_last_sees_all() {
