@@ -4,7 +4,7 @@
 //! restart. The daemon looks for it every second. Where a daemon answers, it throws the switch itself, at once, and
 //! writes into the audit log who wanted it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -45,7 +45,10 @@ pub fn run(args: &ObserveArgs) -> anyhow::Result<ExitCode> {
         Err(AskError::Refused { message, .. }) if !on => bail!("{message}"),
         // In an emergency what matters is that it is done.
         Err(error) => {
-            throw(&site::observe_flag(&config), on)?;
+            let flag = site::observe_flag(&config);
+            site::throw_switch(&flag, on).with_context(|| {
+                format!("cannot change {}; run this as root or as becalm's user", flag.display())
+            })?;
             tell!("becalm: this is not in the audit log: {error}");
             "as soon as a daemon sees it".to_owned()
         }
@@ -53,15 +56,4 @@ pub fn run(args: &ObserveArgs) -> anyhow::Result<ExitCode> {
     let what = if on { "everything is put to observe" } else { "each list is in its own mode again" };
     super::print(&format!("{what}, {when}\n"))?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn throw(flag: &Path, on: bool) -> anyhow::Result<()> {
-    let done = match on {
-        true => std::fs::write(flag, "put there by `becalm observe on`\n"),
-        false => match std::fs::remove_file(flag) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            done => done,
-        },
-    };
-    done.with_context(|| format!("cannot change {}; run this as root or as becalm's user", flag.display()))
 }

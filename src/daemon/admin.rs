@@ -61,7 +61,7 @@ impl Daemon {
 
     /// Every stream and every milter connection takes a descriptor; the usual limit of 1,024 is for programs that use
     /// select(2).
-    fn admit_files(&self, streams: usize) {
+    pub(super) fn admit_files(&self, streams: usize) {
         let wanted = (self.shared.max_connections() as u64).saturating_add(streams as u64) + OTHER_FILES;
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         if current.is_none_or(|current| current >= wanted) {

@@ -266,23 +266,21 @@ impl Alerts {
 
     /// Events since the last round.
     fn hear(&self, inner: &mut Inner) {
-        let Some(mut events) = inner.events.take() else { return };
         loop {
-            match events.try_recv() {
-                Ok(event) => {
+            // Asked anew for each event: where one of them fails, the next round goes on behind it.
+            match inner.events.as_mut().map(broadcast::Receiver::try_recv) {
+                Some(Ok(event)) => {
                     let enforced = self.is_enforced(&event);
                     if let Some(alert) = inner.watch.event(&event, enforced) {
                         inner.tell(alert);
                     }
                 }
-                Err(TryRecvError::Lagged(missed)) => {
+                Some(Err(TryRecvError::Lagged(missed))) => {
                     warn!(missed, "so many events that some are not told of")
                 }
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Closed) => return,
+                Some(Err(TryRecvError::Empty | TryRecvError::Closed)) | None => return,
             }
         }
-        inner.events = Some(events);
     }
 
     fn is_enforced(&self, event: &Event) -> bool {

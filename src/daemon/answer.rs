@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::broadcast;
 use tracing::{error, info, warn};
 
-use super::Daemon;
+use super::{Daemon, site};
 use crate::admin::api::{
     Act, Acted, AuditLog, ByHand, Decision, HeldInfo, ListInfo, Lists, MAX_ACTS, Nears, Observing, OpenList,
     ProbeTicket, PublicQuery, Pulse, Quarantine, Selection, Source, StartProbe, Status, Storms, TableUse,
@@ -156,14 +156,7 @@ impl Daemon {
         }
         warn!(%who, on, "an operator throws the switch: everything to observe");
         let flag = &self.observe_flag;
-        let done = match on {
-            true => std::fs::write(flag, "put there by `becalm observe on`\n"),
-            false => match std::fs::remove_file(flag) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                done => done,
-            },
-        };
-        done.map_err(|error| {
+        site::throw_switch(flag, on).map_err(|error| {
             let message = format!("cannot change {}: {error}; do it as root", flag.display());
             Refusal::ours("no_flag", message)
         })?;

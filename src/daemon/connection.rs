@@ -132,6 +132,7 @@ where
             }
             let answered = output.len();
             output.clear();
+            output.shrink_to(KEEP_BYTES);
             input.drain(..fed?);
             // A peer that does not wait for replies is answered in portions.
             if answered < MAX_REPLIES {
@@ -233,8 +234,12 @@ impl Handler {
                 until: decision.reason.until(),
                 list: decision.list_key.or(decision.conversation),
             };
-            changes
-                .prepend_header(mark::HEADER.as_bytes(), self.shared.marker.load().value(&mark).as_bytes());
+            let value = self.shared.marker.load().value(&mark);
+            let is_marked = changes.prepend_header(mark::HEADER.as_bytes(), value.as_bytes());
+            // Nobody could release what is on hold without it.
+            if !is_marked && decision.action == Action::Hold {
+                return None;
+            }
         }
         match &decision.action {
             Action::Accept => Some(FinalReply::Accept),

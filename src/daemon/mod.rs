@@ -164,7 +164,7 @@ impl Daemon {
             now,
         )?;
         let observe_flag = site::observe_flag(&config);
-        engine.set_observing(observe_flag.exists());
+        engine.set_observing(observe_flag.try_exists().unwrap_or(true));
         let marker = keys.ring.marker(&config.state.node, now);
         // Everything that can be wrong with the configuration has been seen; from here on the other one waits.
         let mut taken = claim(&config, engine.key_check())?;

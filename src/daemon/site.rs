@@ -1,6 +1,8 @@
 //! From the configuration to what the engine takes: the only place that knows both.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -76,6 +78,22 @@ pub fn patience(config: &Config) -> Patience {
 /// The flag file that puts everything to observe.
 pub fn observe_flag(config: &Config) -> PathBuf {
     config.state.directory.join(OBSERVE_FILE)
+}
+
+/// Puts the flag file there, or takes it away.
+pub fn throw_switch(flag: &Path, on: bool) -> io::Result<()> {
+    match on {
+        true => std::fs::write(flag, "put there by `becalm observe on`\n")?,
+        false => match std::fs::remove_file(flag) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => done?,
+        },
+    }
+    // It holds already; that it also holds after a power failure is worth trying, and no reason to say that it failed.
+    if let Some(folder) = flag.parent() {
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
+    Ok(())
 }
 
 /// The site's keys.

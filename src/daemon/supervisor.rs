@@ -195,7 +195,8 @@ impl Daemon {
 
     /// The emergency switch.
     pub(super) fn look_at_flag(&self) {
-        let flag = self.observe_flag.exists();
+        // Where that cannot be told, nothing changes: an operator who let all mail pass has a reason.
+        let Ok(flag) = self.observe_flag.try_exists() else { return };
         if flag != self.shared.engine.is_observing() {
             self.shared.engine.set_observing(flag);
             if flag {
@@ -251,6 +252,7 @@ impl Daemon {
             warn!(settings = waits.join(", "), "these wait for a restart, the rest is in force");
         }
         self.shared.set_limits(site::patience(&new), new.listen.max_connections);
+        self.admit_files(self.standing().at_start.admin.http.max_streams);
         // The history of lists that are new begins now.
         self.shared.memory.checkpoint_soon();
         self.keeper.set(new.quarantine.clone());

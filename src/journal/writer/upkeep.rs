@@ -95,7 +95,8 @@ impl Work {
                     self.checkpoints.push_back(making.number);
                 }
                 self.inbox.health.checkpoint.store(now.as_millis(), Ordering::Release);
-                self.next_checkpoint = if self.incomplete { now } else { now.after(CHECKPOINT_AGE) };
+                let is_due = self.incomplete || self.wanted;
+                self.next_checkpoint = if is_due { now } else { now.after(CHECKPOINT_AGE) };
                 let open = matches!(self.state, State::Open(_));
                 if open
                     && !self.incomplete
