@@ -51,6 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn engine(now: Timestamp) -> Engine {
     let lists = (0..LISTS).map(|number| List {
         address: address(number),
+        names: Vec::new(),
         members: 10 << (number % 17),
         class: None,
         origin: "bench".to_owned(),

@@ -23,6 +23,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_479_112_140_000);
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let list = List {
         address: "all@example.org".into(),
+        names: Vec::new(),
         members: 840_000,
         class: None,
         origin: "fuzz".into(),

@@ -302,6 +302,9 @@ pub struct Lists {
 pub struct ListInfo {
     /// Its address.
     pub address: String,
+    /// Other addresses that lead to it and nowhere else.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// Mailboxes it reaches.
     pub members: u64,
     /// Its class.
@@ -346,11 +349,11 @@ pub struct OpenList {
     pub closed_until: Option<String>,
     /// The last message that was stopped.
     pub last_attempt: String,
-    /// Messages stopped.
+    /// Messages stopped; where `mode` is `observe`, those that would have been, and passed.
     pub held: u64,
     /// Their copies.
     pub copies_held: u64,
-    /// Messages passed.
+    /// Messages that the rule let pass.
     pub delivered: u64,
     /// Their copies.
     #[serde(default)]
@@ -358,6 +361,13 @@ pub struct OpenList {
     /// What is done with its mail; `observe` too where the list is never held.
     #[serde(default)]
     pub mode: String,
+}
+
+impl OpenList {
+    /// Its mail passes, whatever the rule says.
+    pub fn is_observed(&self) -> bool {
+        self.mode == "observe"
+    }
 }
 
 /// A storm.
@@ -375,7 +385,7 @@ pub struct StormRecord {
     pub started: String,
     /// RFC 3339; none while it lasts.
     pub ended: Option<String>,
-    /// Messages stopped, once it has ended.
+    /// Messages stopped, once it has ended; of a list that was only observed, those that would have been, and passed.
     pub held: u64,
     /// Their copies.
     pub copies_held: u64,

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::figures::grouped;
 use super::quarantine::{bytes, span};
-use crate::admin::api::{Journal, Lists, QuarantineState, Reply, Request, Status, Storms};
+use crate::admin::api::{Journal, ListInfo, Lists, QuarantineState, Reply, Request, Status, Storms};
 use crate::admin::client;
 use crate::config::{Config, DEFAULT_PATH};
 
@@ -313,11 +313,25 @@ fn lists_text(lists: &Lists) -> String {
             &list.phase,
             list.class.as_deref().unwrap_or(""),
             &list.origin,
-            list.note.as_deref().unwrap_or(""),
+            &remarks(list),
         ]);
     }
     align_right(&mut table, 0);
     format!("{table}\n")
+}
+
+/// Other names of a list that are shown.
+const MOST_NAMES: usize = 3;
+
+/// Other names of a list, and what an operator should know of it.
+fn remarks(list: &ListInfo) -> String {
+    let mut names = list.names.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
+    let more = list.names.len().saturating_sub(MOST_NAMES);
+    if more > 0 {
+        names.push_str(&format!(" and {more} more"));
+    }
+    let names = Some(names).filter(|names| !names.is_empty()).map(|names| format!("also {names}"));
+    names.into_iter().chain(list.note.clone()).collect::<Vec<_>>().join("; ")
 }
 
 fn storms_text(storms: &Storms) -> String {
@@ -332,15 +346,20 @@ fn storms_text(storms: &Storms) -> String {
                 Some(until) => format!("{}, closed by hand until {until}", list.phase),
                 None => list.phase.clone(),
             };
+            let is_observed = list.is_observed();
+            let stopped = |count: u64| {
+                if is_observed { format!("0 (of {count})") } else { count.to_string() }
+            };
+            let passed = list.delivered.saturating_add(if is_observed { list.held } else { 0 });
             open.add_row([
                 list.list.as_deref().unwrap_or("(no list: many recipients)"),
                 &list.members.to_string(),
-                &phase,
+                &if is_observed { format!("{phase}, only observed") } else { phase },
                 &list.time,
                 list.storm.as_deref().unwrap_or(""),
-                &list.held.to_string(),
-                &list.copies_held.to_string(),
-                &list.delivered.to_string(),
+                &stopped(list.held),
+                &stopped(list.copies_held),
+                &passed.to_string(),
             ]);
         }
         text.push_str(&format!("{open}\n"));
@@ -398,7 +417,7 @@ pub(super) fn align_right(table: &mut Table, column: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::api::{HeldInfo, ListInfo, OpenList};
+    use crate::admin::api::{HeldInfo, OpenList};
 
     const EVIL: &str = "a\u{1b}]0;x\u{7}\u{202e}\nb@example.org";
 
@@ -422,6 +441,7 @@ mod tests {
     fn nothing_that_others_wrote_commands_the_terminal() {
         let list = ListInfo {
             address: EVIL.to_owned(),
+            names: vec![EVIL.to_owned()],
             members: 1,
             class: Some(EVIL.to_owned()),
             mode: "hold".to_owned(),

@@ -162,6 +162,13 @@ fn details(name: &str, record: Option<&StormRecord>, open: Option<&OpenList>, he
         lines.push(format!("ended    {}", record.ended.as_deref().unwrap_or("still open")));
     }
     let figures = match (open, record) {
+        (Some(open), _) if open.is_observed() => {
+            lines.push(format!(
+                "only observed: {} messages would be stopped, {} copies",
+                open.held, open.copies_held
+            ));
+            Some((0, 0, open.delivered.saturating_add(open.held)))
+        }
         (Some(open), _) => Some((open.held, open.copies_held, open.delivered)),
         (None, Some(record)) if record.ended.is_some() => {
             Some((record.held, record.copies_held, record.delivered))

@@ -293,6 +293,7 @@ impl Daemon {
             let policy = &list.policy;
             ListInfo {
                 address: list.address.clone(),
+                names: entry.names.clone(),
                 members: list.members,
                 class: entry.class.clone(),
                 mode: mode_name(policy.mode).to_owned(),

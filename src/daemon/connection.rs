@@ -290,6 +290,9 @@ impl Handler {
                     let until = until.rfc3339();
                     info!(queue_id, list, kind, action, would, reason, copies, until, "too fast for calm");
                 }
+                _ if decision.action == Action::Accept => {
+                    info!(queue_id, list, kind, action, would, reason, copies, storm, "would be stopped");
+                }
                 _ => info!(queue_id, list, kind, action, would, reason, copies, storm, "stopped"),
             }
         }

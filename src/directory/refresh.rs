@@ -192,6 +192,7 @@ impl Directory {
                 key,
                 list: List {
                     address,
+                    names: Vec::new(),
                     members: *members,
                     class: class.clone(),
                     origin: origin.clone(),

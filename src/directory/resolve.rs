@@ -3,6 +3,7 @@
 //!
 //! An address is looked up as Postfix delivers it: virtual(5) first, then aliases(5); the file named first wins.
 //! A virtual entry that names itself goes on to the alias of that name, an alias that names itself is a mailbox.
+//! An entry that leads to one list and nowhere else is no list, but another name of that one.
 //!
 //! ```text
 //! values ──▶ leaf: a mailbox        ─┐
@@ -25,7 +26,7 @@ use thiserror::Error;
 
 use self::count::Atoms;
 use self::graph::{Closures, Components, Graph, Rows};
-use super::content::{Content, FINAL, Format};
+use super::content::{Content, FINAL, Format, hash};
 use super::snapshot::{Hashed, List, ListId};
 
 /// Lists that becalm keeps counters for; each has a slot of its own there. Beyond that, `min_members` is too low.
@@ -372,7 +373,9 @@ impl<'a> Entries<'a> {
         let configured = input.configured.iter().filter(|configured| !configured.list.pattern);
         let configured =
             configured.map(|configured| (configured.key, &configured.list)).collect::<HashMap<_, _>>();
+        let is_configured = |key: &u64| configured.contains_key(key);
         let mut found = Vec::new();
+        let mut names = Vec::new();
         let mut by_file = vec![0_u64; input.files.len()];
         for (key, &node) in &self.top {
             let members = totals.get(components.of(node) as usize).copied().unwrap_or_default();
@@ -386,11 +389,21 @@ impl<'a> Entries<'a> {
                 Some(Entry { file, content, at, .. }) => {
                     let Some(source) = input.files.get(file) else { continue };
                     let address = content.name(at);
-                    // Where the list's bounces go (aliases(5)), not a list.
-                    let owner = source.format == Format::Aliases && address.starts_with("owner-");
+                    let owner = is_owner(source, address);
                     // A light entry has no total, and is below the minimum.
                     let members =
                         if configured.is_some() { self.small_total(node, members) } else { members };
+                    if configured.is_none() && !owner {
+                        let is_list = |key: u64, owner: bool| {
+                            is_configured(&key) || (members >= self.min_members && !owner)
+                        };
+                        if let Some(behind) =
+                            self.list_behind(node, input, is_list).filter(|behind| behind != key)
+                        {
+                            names.push((behind, address.to_owned()));
+                            continue;
+                        }
+                    }
                     if configured.is_none() && (members < self.min_members || owner) {
                         continue;
                     }
@@ -400,6 +413,7 @@ impl<'a> Entries<'a> {
                     let origin = format!("{}:{}", source.name, content.line(at));
                     List {
                         address: address.to_owned(),
+                        names: Vec::new(),
                         members,
                         class: configured.and_then(|configured| configured.class.clone()),
                         origin: configured.map_or_else(
@@ -412,15 +426,41 @@ impl<'a> Entries<'a> {
                 }
             };
             found.push((components.of(node), list));
-            if found.len() > MAX_LISTS {
+            if found.len() + names.len() > MAX_LISTS {
                 return Err(TooTangled::Lists);
             }
         }
         found.sort_unstable_by(|(_, left), (_, right)| left.address.cmp(&right.address));
+        name(&mut found, names);
         contain(&mut found, components.count(), closures)?;
         let patterns = input.configured.iter().filter(|configured| configured.list.pattern);
         let lists = found.into_iter().map(|(_, list)| list);
         Ok(Resolved { lists: lists.chain(patterns.map(|pattern| pattern.list.clone())).collect(), by_file })
+    }
+
+    /// The address of the list that an entry leads to, and nowhere else. `is_list`: whether that of a key is one, where
+    /// its members are enough for it; whether it is an owner's.
+    fn list_behind(&self, node: u32, input: &Input<'_>, is_list: impl Fn(u64, bool) -> bool) -> Option<u64> {
+        let mut at = node;
+        for _ in 0..MAX_CHASE {
+            let Some(entry) = self.entry(at) else {
+                let configured = self.configured.get(self.node(at)?.entry as usize)?;
+                return Some(configured.key).filter(|key| is_list(*key, false));
+            };
+            let only = match entry.values() {
+                [value, again @ ..] if again.iter().all(|other| other == value) => Some(*value),
+                _ => None,
+            };
+            let Some(value) = only.filter(|_| entry.content.includes(entry.at).is_empty()) else {
+                let owner = is_owner(input.files.get(entry.file)?, entry.content.name(entry.at));
+                return Some(entry.key).filter(|key| is_list(*key, owner));
+            };
+            match self.step(&entry, value) {
+                Target::Mailbox(_) => return None,
+                Target::Entry(next) => at = next,
+            }
+        }
+        None
     }
 
     /// The members of an entry, light or not.
@@ -430,6 +470,23 @@ impl<'a> Entries<'a> {
             mailboxes.dedup();
             mailboxes.len() as u64
         })
+    }
+}
+
+/// Where a list's bounces go (aliases(5)), not a list.
+fn is_owner(source: &File<'_>, address: &str) -> bool {
+    source.format == Format::Aliases && address.starts_with("owner-")
+}
+
+/// Gives the lists their other names.
+fn name(lists: &mut [(u32, List)], mut names: Vec<(u64, String)>) {
+    names.sort_unstable();
+    let mut by_key: HashMap<u64, &mut List> =
+        lists.iter_mut().map(|(_, list)| (hash(list.address.as_bytes()), list)).collect();
+    for (key, name) in names {
+        if let Some(list) = by_key.get_mut(&key) {
+            list.names.push(name);
+        }
     }
 }
 

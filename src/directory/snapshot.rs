@@ -30,6 +30,8 @@ impl ListId {
 pub struct List {
     /// In canonical form; a pattern as configured, in lower case.
     pub address: String,
+    /// Other addresses, each of which leads to it and nowhere else, in ascending order.
+    pub names: Vec<String>,
     /// Mailboxes it reaches, nested lists resolved, each mailbox once.
     pub members: u64,
     /// The group of lists that the configuration puts it in.
@@ -40,6 +42,14 @@ pub struct List {
     pub contains: Vec<ListId>,
     /// Whether `address` is a pattern.
     pub pattern: bool,
+}
+
+impl List {
+    /// Is this its address, or another name of it? In canonical form; no pattern is one.
+    pub fn is_named(&self, address: &[u8]) -> bool {
+        !self.pattern
+            && std::iter::once(&self.address).chain(&self.names).any(|name| name.as_bytes() == address)
+    }
 }
 
 /// How one source is doing.
@@ -196,7 +206,9 @@ impl Lists {
             if list.pattern {
                 lists.patterns.push((Pattern::new(&list.address), ListId::at(at)));
             } else {
-                lists.by_hash.entry(hash(list.address.as_bytes())).or_insert(ListId::at(at));
+                for address in std::iter::once(&list.address).chain(&list.names) {
+                    lists.by_hash.entry(hash(address.as_bytes())).or_insert(ListId::at(at));
+                }
             }
         }
         lists.all = all;
@@ -206,7 +218,7 @@ impl Lists {
     fn find(&self, address: &[u8]) -> Option<ListId> {
         let id = *self.by_hash.get(&hash(address))?;
         // A sender chooses addresses; a hash without a key is no proof.
-        (self.all.get(id.index())?.address.as_bytes() == address).then_some(id)
+        self.all.get(id.index())?.is_named(address).then_some(id)
     }
 
     fn match_pattern(&self, address: &[u8]) -> Option<ListId> {
@@ -241,6 +253,7 @@ mod tests {
     fn list(address: &str, members: u64, contains: &[u32]) -> List {
         List {
             address: address.to_owned(),
+            names: Vec::new(),
             members,
             class: None,
             origin: String::new(),

@@ -327,9 +327,10 @@ impl Engine {
     pub fn make_known(&self, list: &str, author: &str, at: Timestamp) -> Record {
         let author = self.keys.bytes(Role::Author, author.as_bytes());
         let list_key = self.keys.bytes(Role::Recipient, list.as_bytes());
-        let known = self.keys.combine(Role::Known, &[list_key, author]);
         let world = self.world.load();
         let listed = world.list_by_key(list_key);
+        let list_key = listed.as_ref().map_or(list_key, |list| list.key);
+        let known = self.keys.combine(Role::Known, &[list_key, author]);
         let policy = listed.as_ref().map_or(&world.default_policy, |list| &list.policy);
         self.detector.make_known(known, at, policy.thresholds.known_for);
         let known_for = record::minutes(policy.thresholds.known_for);

@@ -54,6 +54,7 @@ struct Setup {
 fn list(address: &str, members: u64) -> List {
     List {
         address: address.to_owned(),
+        names: Vec::new(),
         members,
         class: None,
         origin: "test".to_owned(),

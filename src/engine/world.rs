@@ -184,6 +184,7 @@ impl World {
         for (id, list) in snapshot.iter() {
             let key = keys.bytes(Role::Recipient, list.address.as_bytes());
             by_key.insert(key, id);
+            by_key.extend(list.names.iter().map(|name| (keys.bytes(Role::Recipient, name.as_bytes()), id)));
             lists.push(Arc::new(WatchedList {
                 id,
                 address: list.address.clone(),
@@ -267,7 +268,11 @@ impl World {
         });
         match &list {
             None => self.spellings.put(spelling, key),
-            Some(list) if list.key == key && !list.by_pattern => self.spellings.put(spelling ^ OF_LIST, key),
+            // Under any of its names it is one recipient.
+            Some(list) if !list.by_pattern && self.by_key.get(&key) == Some(&list.id) => {
+                self.spellings.put(spelling ^ OF_LIST, key);
+                return Some((list.key, Some(Arc::clone(list))));
+            }
             // Its extension is part of its name, or it matched a pattern.
             Some(_) => {}
         }
@@ -277,8 +282,7 @@ impl World {
     /// The list of this very address, patterns left aside.
     fn list_named(&self, key: u64, address: &[u8]) -> Option<&Arc<WatchedList>> {
         let list = self.lists.get(self.by_key.get(&key)?.index())?;
-        let pattern = self.snapshot.get(list.id).is_none_or(|list| list.pattern);
-        (!pattern && list.address.as_bytes() == address).then_some(list)
+        self.snapshot.get(list.id).is_some_and(|list| list.is_named(address)).then_some(list)
     }
 
     /// A list by the key of its address.

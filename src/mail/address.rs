@@ -1,8 +1,8 @@
 //! Addresses as Postfix would deliver them: every spelling of a mailbox or list comes to the same bytes.
 //!
 //! The rules are Postfix's own: `trivial-rewrite`(8) for source routes, bare names and trailing dots,
-//! `split_addr` for extensions, RFC 5322 for quoting. The percent hack and bang paths are left alone: where
-//! Postfix turns them into another address, it relays to that address and does not look it up here.
+//! `split_addr` for extensions, RFC 5322 for quoting. The percent hack and bang paths, which Postfix makes other
+//! addresses of for clients it relays for, are left alone: nobody else writes to a list by them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -25,6 +25,7 @@ pub fn address(scenario: &str) -> String {
 pub fn assumed(address: &str, members: u64) -> List {
     List {
         address: address.to_owned(),
+        names: Vec::new(),
         members,
         class: None,
         origin: "assumed".to_owned(),

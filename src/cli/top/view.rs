@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::figures::grouped;
 use super::super::plain;
 use super::super::quarantine::{bytes, span};
-use crate::admin::api::{Nears, Status, Storms};
+use crate::admin::api::{Nears, OpenList, Status, Storms};
 
 /// Panels below the figures.
 pub(super) const PANELS: usize = 3;
@@ -128,8 +128,9 @@ impl View {
             };
             let (since, stopped) = (clock(&first.time), grouped(first.held));
             let text = format!(
-                "STORM on {} since {since}{more}: {stopped} messages stopped.{observing}",
-                named(&first.list)
+                "STORM on {} since {since}{more}: {stopped} messages {}.{observing}",
+                named(&first.list),
+                done(first)
             );
             return (Look::Alarm, text);
         }
@@ -299,10 +300,15 @@ fn storms(storms: &Storms) -> Vec<Row> {
         };
         let (members, stopped, passed) = (grouped(open.members), grouped(open.held), grouped(open.delivered));
         let figures =
-            [format!("{stopped} stopped"), format!("{passed} passed"), format!("{members} members")];
+            [format!("{stopped} {}", done(open)), format!("{passed} passed"), format!("{members} members")];
         (look, [vec![format!("  {}", named(&open.list)), since], figures.to_vec()].concat())
     });
     rows.collect()
+}
+
+/// With what the rule has stopped.
+fn done(open: &OpenList) -> &'static str {
+    if open.is_observed() { "would be stopped" } else { "stopped" }
 }
 
 fn named(list: &Option<String>) -> &str {

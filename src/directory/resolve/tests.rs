@@ -35,6 +35,7 @@ fn read(format: Format, text: &str) -> Content {
 fn configured(address: &str, members: u64) -> Configured {
     let list = List {
         address: address.to_owned(),
+        names: Vec::new(),
         members,
         class: Some("c".to_owned()),
         origin: "becalm.toml:1".to_owned(),
@@ -98,7 +99,24 @@ fn small_aliases_are_expanded_but_are_no_lists() {
 fn cycles_are_survived() {
     let resolved =
         resolve_texts(&[], &["a: b, u\nb: c, v\nc: a, w\nd: a\nloop: pool\npool: loop\n"], &[], &[], 2);
-    assert_eq!(show(&resolved), ["a@x 3: b@x c@x", "b@x 3: a@x c@x", "c@x 3: a@x b@x", "d@x 3: a@x b@x c@x"]);
+    assert_eq!(show(&resolved), ["a@x 3: b@x c@x", "b@x 3: a@x c@x", "c@x 3: a@x b@x"]);
+    assert_eq!(resolved.lists[0].names, ["d@x"]);
+}
+
+#[test]
+fn what_leads_to_one_list_and_nowhere_else_is_another_name_of_it() {
+    let aliases =
+        "all: a, b, c\nstaff: all\nevery: staff\nboth: all, d\nann: a\nowner-all: all\nsite: all\nfew: a, b";
+    let virtuals = "everyone@y every\nall@y all@x\nsite@y site\nelsewhere@y far@z\nsmall@y few\n";
+    let lists = [configured("far@z", 500), configured("site@y", 0), configured("few@x", 0)];
+    let resolved = resolve_texts(&lists, &[aliases], &[virtuals], &[], 3);
+    assert_eq!(
+        show(&resolved),
+        ["all@x 3: ", "both@x 4: all@x", "far@z 500: ", "few@x 2: ", "site@y 3: all@x"]
+    );
+    let names: Vec<_> = resolved.lists.iter().map(|list| list.names.join(" ")).collect();
+    // What the configuration names is a list of its own.
+    assert_eq!(names, ["all@y every@x everyone@y site@x staff@x", "", "elsewhere@y", "small@y", ""]);
 }
 
 #[test]
@@ -213,6 +231,32 @@ fn naive(aliases: &Table, virtuals: &Table, name: u8) -> (BTreeSet<u8>, BTreeSet
     (mailboxes, seen.into_iter().map(|(entry, _)| entry).collect())
 }
 
+/// Of which other name this one is another, by walking.
+fn list_behind(aliases: &Table, virtuals: &Table, name: u8) -> Option<u8> {
+    let mut entry = (name, virtuals.contains_key(&name));
+    for _ in 0..MAX_CHASE {
+        let (at, is_virtual) = entry;
+        let members = if is_virtual { &virtuals[&at] } else { &aliases[&at] };
+        let is_included = !is_virtual && is_in_a_file(at, members);
+        let &[member] = &members.iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()[..] else {
+            return Some(at).filter(|at| *at != name);
+        };
+        entry = match *member {
+            _ if is_included => return Some(at).filter(|at| *at != name),
+            member if member == at && !(is_virtual && aliases.contains_key(&member)) => return None,
+            member if member != at && virtuals.contains_key(&member) => (member, true),
+            member if aliases.contains_key(&member) => (member, false),
+            _ => return None,
+        };
+    }
+    None
+}
+
+/// Every third alias has its members in a file, but for those that name themselves.
+fn is_in_a_file(name: u8, members: &[u8]) -> bool {
+    name.is_multiple_of(3) && !members.contains(&name)
+}
+
 fn table() -> impl Strategy<Value = Table> {
     prop::collection::btree_map(0..24_u8, prop::collection::vec(0..60_u8, 1..8), 0..16)
 }
@@ -223,10 +267,9 @@ proptest! {
         let list = |members: &[u8], separator| {
             members.iter().map(|member| format!("n{member}")).collect::<Vec<_>>().join(separator)
         };
-        // Every third alias has its members in a file, but for those that name themselves.
         let mut included = Vec::new();
         let aliases_text = aliases.iter().map(|(name, members)| {
-            if name % 3 == 0 && !members.contains(name) {
+            if is_in_a_file(*name, members) {
                 included.push((format!("/n{name}"), list(members, "\n")));
                 format!("n{name}: :include:/n{name}\n")
             } else {
@@ -238,10 +281,13 @@ proptest! {
         let included = included.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect::<Vec<_>>();
         let resolved = resolve_texts(&[], &[&aliases_text], &[&virtuals_text], &included, min_members);
 
-        let mut expected = BTreeMap::new();
+        let (mut expected, mut names) = (BTreeMap::new(), BTreeSet::new());
         for &name in aliases.keys().chain(virtuals.keys()) {
             let (mailboxes, passed) = naive(&aliases, &virtuals, name);
-            if mailboxes.len() as u64 >= min_members {
+            let is_list = mailboxes.len() as u64 >= min_members;
+            if is_list && let Some(list) = list_behind(&aliases, &virtuals, name) {
+                names.insert((format!("n{list}@x"), format!("n{name}@x")));
+            } else if is_list {
                 expected.insert(format!("n{name}@x"), (mailboxes.len() as u64, passed));
             }
         }
@@ -255,5 +301,7 @@ proptest! {
             (address.clone(), (*members, contains.collect::<BTreeSet<_>>()))
         }).collect::<BTreeMap<_, _>>();
         prop_assert_eq!(found, expected);
+        let found = resolved.lists.iter().flat_map(|list| list.names.iter().map(|name| (list.address.clone(), name.clone())));
+        prop_assert_eq!(found.collect::<BTreeSet<_>>(), names);
     }
 }

@@ -230,6 +230,30 @@ fn who_passes_in_a_storm_is_no_attempt_however_high_the_counts() {
 }
 
 #[test]
+fn another_name_of_a_list_is_the_list() {
+    let named = "everyone@example.net";
+    let mut setup = setup(&[(ALL, MEMBERS)]);
+    setup.lists[0].names = vec![named.to_owned()];
+    let mut site = setup.build();
+    for n in 0..10 {
+        let name = if n % 2 == 0 { ALL } else { named };
+        site.send(&Letter::new(&stranger(n), name).re(ROOT).id(&format!("m{n}@example.net")));
+    }
+    assert!(matches!(site.phase(ALL), Phase::Storm { .. }));
+    let [open] = &site.engine.storms(site.now)[..] else { panic!("one list") };
+    assert_eq!((open.list.as_deref(), open.members), (Some(ALL), MEMBERS));
+    // Both names in one message are one list, and one audience.
+    let both = site.send(&Letter::new(&stranger(20), named).and_to(ALL));
+    assert_eq!((both.reason, both.audience), (Reason::Storm, MEMBERS));
+    // A retry is known by its recipients, and those by the list, whether or not its spelling was met before.
+    site.wait(MINUTE);
+    let held = site.engine.storms(site.now)[0].figures.held;
+    let again = Letter::new(&stranger(1), "Everyone@EXAMPLE.net").re(ROOT).id("m1@example.net");
+    assert_eq!(site.send(&again).reason, site.send(&again).reason);
+    assert_eq!(site.engine.storms(site.now)[0].figures.held, held);
+}
+
+#[test]
 fn a_young_list_is_judged_by_distinct_authors_alone() {
     let mut young = setup(&[(ALL, MEMBERS)]);
     young.age = 30 * DAY - SECOND;

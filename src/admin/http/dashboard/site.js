@@ -24,12 +24,12 @@ export async function loadAudit() {
 export function drawLists() {
   if (!lists) return;
   const text = new FormData($("list-filter")).get("text").trim().toLowerCase();
-  const found = lists.filter((list) => list.address.toLowerCase().includes(text));
+  const found = lists.filter((list) => [list.address, ...list.names].some((name) => name.toLowerCase().includes(text)));
   const shown = found.slice(0, rows);
   show($("lists-table"),
     el("p", { "data-key": "sum", role: "status" }, `${number(found.length)} of ${number(lists.length)} lists, the largest first.`),
     table("Lists", [
-      { name: "List", cell: (row) => row.address },
+      { name: "List", cell: (row) => [row.address, ...row.names].join(", ") },
       { name: "Mailboxes", number: true, cell: (row) => number(row.members) },
       { name: "A storm's mail is", cell: (row) => (row.never_hold ? "never held (for emergencies)" : MODES[row.mode] ?? row.mode) },
       { name: "State", cell: (row) => tag(row.phase, row.phase) },
