@@ -151,8 +151,10 @@ fn listen(mut section: Section<'_, '_>) -> Listen {
 }
 
 fn check_sockets(section: &Section<'_, '_>, sockets: &[ListenAddress]) {
-    if !(1..=16).contains(&sockets.len()) {
-        section.error("sockets", format!("`sockets`: {} are given", sockets.len()), "allowed: 1 to 16");
+    // As many as the file names: a wrong one is no socket, and has its own remark.
+    let given = section.items("sockets");
+    if !(1..=16).contains(&given) {
+        section.error("sockets", format!("`sockets`: {given} are given"), "allowed: 1 to 16");
     }
     for (index, socket) in sockets.iter().enumerate() {
         if sockets.iter().take(index).any(|earlier| earlier == socket) {

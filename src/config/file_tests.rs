@@ -122,6 +122,14 @@ fn lists_are_named_once_and_know_their_class() {
     "#
     );
     assert!(remarks("[[list]]\naddress = 'a@b'").contains("warning: nothing is said about `a@b`"));
+    insta::assert_snapshot!(remarks("[[list]]\naddress = 'a@b'\nmembers = -3"), @"b.toml:3:11: error: `members`: -3 is out of range (allowed: 0 to 1_000_000_000)");
+    insta::assert_snapshot!(
+        remarks("[[list]]\naddress = 'a@b'\nmode = 'quarantine'\n[[list]]\naddress = 'c@b'\nmember = 5"),
+        @r#"
+    b.toml:3:8: error: `mode`: "quarantine" is not a choice here (one of "observe", "hold", "reject", "defer", "discard", "strip")
+    b.toml:6:1: error: unknown setting `member` in `list` (did you mean `members`?)
+    "#
+    );
     assert!(remarks("list = 3").contains("array of tables"));
     assert!(remarks("list = [3]").contains("`list` is a table"));
 }
@@ -174,6 +182,7 @@ fn sockets_are_bounded_and_different() {
     assert!(remarks("listen.sockets = ['unix:/a', 'unix:/a']").contains("twice"));
     assert!(remarks("listen.sockets = 'unix:/a'").contains("array of strings"));
     assert!(remarks("listen.sockets = [5]").contains("must be a string"));
+    insta::assert_snapshot!(remarks("listen.sockets = ['inet:99999@127.0.0.1']"), @"b.toml:1:19: error: `sockets`: `99999` is not a port (a port is a number from 1 to 65535)");
 }
 
 #[test]

@@ -111,6 +111,17 @@ impl<'r, 't> Section<'r, 't> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
+    /// True where the table sets `key`, rightly or wrongly, and nothing else.
+    pub fn has_only(&self, key: &str) -> bool {
+        self.has(key) && self.table.is_some_and(|table| table.len() == 1)
+    }
+
+    /// How many items the array of `key` has, right or wrong.
+    pub fn items(&self, key: &str) -> usize {
+        let value = self.table.and_then(|table| table.get(key));
+        value.and_then(|value| value.get_ref().as_array()).map_or(0, |array| array.len())
+    }
+
     /// True where the file has this table at all.
     pub fn exists(&self) -> bool {
         self.table.is_some()

@@ -156,6 +156,8 @@ fn list(
     check_entry(&section, class.as_deref(), &overrides, &config.policies);
     let span = section.span();
     let given = section.has("address");
+    // A setting that is refused has its own remark: something was said.
+    let says_nothing = section.has_only("address");
     let at = section.span_of("address");
     section.finish();
     let Some(address) = address else {
@@ -172,7 +174,7 @@ fn list(
         notes.push(found.help("keep one `[[list]]` for every address"));
         return;
     }
-    if members.is_none() && class.is_none() && public_name.is_none() && overrides.is_empty() {
+    if says_nothing {
         let found = Diagnostic::warning(at, format!("nothing is said about `{address}`"));
         notes.push(found.help("add `members`, `class` or settings of [verdict] and [storm]"));
     }
