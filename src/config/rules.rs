@@ -106,7 +106,7 @@ fn thresholds(section: &mut Section<'_, '_>) -> Vec<Override> {
 
 /// What is done with the mail of a storm, as the default, a class or a list sets it.
 fn verdict(section: &mut Section<'_, '_>) -> Vec<Override> {
-    const TEMPLATE: &str = "one line of at most 400 bytes";
+    const TEMPLATE: &str = "one line of ASCII, at most 400 bytes";
     let mode = section.choice("mode", &MODES);
     if mode == Some(Mode::Discard) {
         let help = "\"hold\" keeps the mail until somebody decides";

@@ -222,7 +222,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, Problem> {
     Ok(net)
 }
 
-/// The text of a reply: one line, with no other placeholders than `{list}`, `{members}` and `{retry}`.
+/// The text of a reply: one line of ASCII, with no other placeholders than `{list}`, `{members}` and `{retry}`.
 pub(super) fn template(text: &str) -> Result<String, Problem> {
     if text.trim().is_empty() {
         return Err(Problem::new("the text is empty", "say why the mail is not taken and what to do"));
@@ -235,6 +235,12 @@ pub(super) fn template(text: &str) -> Result<String, Problem> {
     }
     if text.chars().any(char::is_control) {
         return Err(Problem::new("the text has a line break or another control character", "write one line"));
+    }
+    if let Some(foreign) = text.chars().find(|c| !c.is_ascii()) {
+        return Err(Problem::new(
+            format!("the text has `{foreign}`, which no reply of SMTP can carry: the sender would read `?`"),
+            "write it in ASCII (RFC 5321, 4.2)",
+        ));
     }
     placeholders(
         text,
@@ -435,6 +441,8 @@ mod tests {
     fn templates_know_three_placeholders() {
         assert!(template("{list} reaches {members}: {retry}").is_ok());
         assert_eq!(template("{lists}").unwrap_err().help, "did you mean `{list}`?");
+        let refused = template("für {list}").unwrap_err();
+        assert!(refused.message.contains("`ü`") && refused.help.contains("ASCII"), "{refused:?}");
         for bad in ["", " ", "a\nb", "{", "}", "{list", "{}", &"x".repeat(401)] {
             assert!(template(bad).is_err(), "{bad}");
         }
