@@ -10,22 +10,29 @@ use super::milters::{
 use super::{Finding, sites};
 use crate::config::{Config, ListenAddress, show_duration};
 
+/// What holds for milters that do not say otherwise; a service of master.cf may have its own.
+const SETTINGS: [&str; 5] = [
+    "milter_default_action",
+    "milter_connect_timeout",
+    "milter_command_timeout",
+    "milter_content_timeout",
+    "milter_protocol",
+];
+
 /// Everything that was found out about Postfix, for this configuration of becalm.
 pub fn examine(facts: &Facts, config: &Config) -> Vec<Finding> {
     let view = View { facts, config };
     let mut found = Vec::new();
     let mut covered = Vec::new();
-    let mut groups: BTreeMap<(&str, bool), Vec<&Service>> = BTreeMap::new();
+    let mut filtered = Vec::new();
     for service in facts.smtpds() {
-        match view.coverage(service) {
-            Coverage::Judged(finding) => found.push(finding),
-            Coverage::Milters(list) => {
-                groups.entry((list, facts.chrooted(service))).or_default().push(service);
-            }
+        match view.beforehand(service) {
+            Some(finding) => found.push(finding),
+            None => filtered.push(service),
         }
     }
-    for ((list, chrooted), services) in &groups {
-        let (findings, sees_becalm) = view.milters(list, *chrooted, services);
+    for services in view.alike(&filtered) {
+        let (findings, sees_becalm) = view.milters(&services);
         found.extend(findings);
         if sees_becalm {
             covered.extend(services.iter().copied());
@@ -38,9 +45,9 @@ pub fn examine(facts: &Facts, config: &Config) -> Vec<Finding> {
     found.extend(view.double_counting(&covered));
     found.push(view.local_submission());
     found.extend(view.process_limits(&covered));
-    found.extend(view.timeouts());
+    found.extend(view.timeouts(&covered));
     found.extend(view.queue_ids());
-    found.extend(view.exceptions_by_client());
+    found.extend(view.exceptions_by_client(&filtered));
     found.extend(sites::examine(facts, config));
     found.extend(super::alerts::examine(facts, config));
     found
@@ -68,12 +75,6 @@ struct View<'a> {
     config: &'a Config,
 }
 
-/// What can be said of a service before its milters are looked at.
-enum Coverage<'a> {
-    Judged(Finding),
-    Milters(&'a str),
-}
-
 impl<'a> View<'a> {
     fn queue_directory(&self) -> &'a Path {
         match self.facts.main("queue_directory") {
@@ -86,11 +87,12 @@ impl<'a> View<'a> {
         relation(&milter.address, &self.config.listen.sockets, self.queue_directory(), chrooted)
     }
 
-    fn coverage(&self, service: &'a Service) -> Coverage<'a> {
+    /// What can be said of a service without a look at its milters.
+    fn beforehand(&self, service: &Service) -> Option<Finding> {
         let title = service.title();
         let value = |parameter| self.facts.effective(service, parameter);
         if !value("smtpd_proxy_filter").is_empty() {
-            return Coverage::Judged(Finding::error(
+            return Some(Finding::error(
                 title,
                 "a before-queue proxy (smtpd_proxy_filter): what becalm would hold is delivered all the same",
                 "let becalm filter the smtpd behind the proxy: there without `-o smtpd_milters=` and without \
@@ -100,31 +102,40 @@ impl<'a> View<'a> {
         let no_milters = value("receive_override_options").contains("no_milters");
         let loopback = self.facts.loopback(service);
         if no_milters && loopback {
-            return Coverage::Judged(Finding::ok(
-                title,
-                "takes mail back from a filter (no_milters): skipped",
-            ));
+            return Some(Finding::ok(title, "takes mail back from a filter (no_milters): skipped"));
         }
         if no_milters {
-            return Coverage::Judged(Finding::warning(
+            return Some(Finding::warning(
                 title,
                 "mail that comes in here passes becalm by (receive_override_options = no_milters)",
                 "fine where only a filter delivers here; else remove `no_milters` from its options in master.cf",
             ));
         }
-        let list = value("smtpd_milters");
-        if list.is_empty() && loopback && service.overrides.contains_key("smtpd_milters") {
+        if value("smtpd_milters").is_empty() && loopback && service.overrides.contains_key("smtpd_milters") {
             let message = "takes mail from this machine only, without milters: skipped";
-            return Coverage::Judged(Finding::ok(title, message));
+            return Some(Finding::ok(title, message));
         }
-        Coverage::Milters(list)
+        None
     }
 
-    /// What is wrong with one value of `smtpd_milters`; and whether becalm is in it.
-    fn milters(&self, list: &str, chrooted: bool, services: &[&Service]) -> (Vec<Finding>, bool) {
-        let titles: Vec<_> = services.iter().map(|service| service.title()).collect();
-        let topic = titles.join(", ");
-        let milters = parse(list);
+    /// `services` in lots that have the same milters with the same settings.
+    fn alike<'s>(&self, services: &[&'s Service]) -> Vec<Vec<&'s Service>> {
+        let mut lots: BTreeMap<_, Vec<&Service>> = BTreeMap::new();
+        for service in services {
+            let parameters = std::iter::once("smtpd_milters").chain(SETTINGS);
+            let values: Vec<_> =
+                parameters.map(|parameter| self.facts.effective(service, parameter)).collect();
+            lots.entry((values, self.facts.chrooted(service))).or_default().push(service);
+        }
+        lots.into_values().collect()
+    }
+
+    /// What is wrong with the milters of services that are [`Self::alike`]; and whether becalm is among them.
+    fn milters(&self, services: &[&Service]) -> (Vec<Finding>, bool) {
+        let Some(service) = services.first() else { return (Vec::new(), false) };
+        let topic = titles(services);
+        let milters = parse(self.facts.effective(service, "smtpd_milters"));
+        let chrooted = self.facts.chrooted(service);
         let relations: Vec<_> = milters.iter().map(|milter| self.relation(milter, chrooted)).collect();
         let is_becalm = |relation: &Relation| matches!(relation, Relation::Becalm(_));
         let Some(at) = relations.iter().position(is_becalm) else {
@@ -148,7 +159,7 @@ impl<'a> View<'a> {
             ));
         }
         if let Some(milter) = milters.get(at) {
-            found.extend(self.settings(&topic, milter));
+            found.extend(self.settings(&topic, milter, service));
         }
         if found.is_empty() {
             found.push(Finding::ok(
@@ -211,9 +222,11 @@ impl<'a> View<'a> {
     }
 
     /// What happens to mail when becalm does not answer.
-    fn settings(&self, topic: &str, milter: &Milter) -> Vec<Finding> {
+    fn settings(&self, topic: &str, milter: &Milter, service: &Service) -> Vec<Finding> {
         let own = |name: &str| milter.settings.get(name).map(String::as_str);
-        let value = |name: &str| own(name).unwrap_or_else(|| self.facts.main(&format!("milter_{name}")));
+        let value = |name: &str| {
+            own(name).unwrap_or_else(|| self.facts.effective(service, &format!("milter_{name}")))
+        };
         let help = || format!("in smtpd_milters: {}", recommended_entry(&milter.address));
         let mut found = Vec::new();
         let action = value("default_action");
@@ -239,7 +252,7 @@ impl<'a> View<'a> {
             found.push(Finding::warning(
                 topic,
                 message,
-                "remove `milter_protocol` from main.cf: 6 is the default",
+                "remove `milter_protocol`, or `protocol` of the milter: 6 is the default",
             ));
         }
         found
@@ -314,8 +327,12 @@ impl<'a> View<'a> {
         Some(Finding::warning(topic, message, format!("becalm.toml: [listen] max_connections = {sum}")))
     }
 
-    fn timeouts(&self) -> Vec<Finding> {
-        let Some(smtpd) = time(self.facts.main("smtpd_timeout")) else { return Vec::new() };
+    fn timeouts(&self, covered: &[&Service]) -> Vec<Finding> {
+        let patience = |service: &Service| time(self.facts.effective(service, "smtpd_timeout"));
+        let most = covered.iter().max_by_key(|service| patience(service));
+        let Some((service, smtpd)) = most.and_then(|service| Some((*service, patience(service)?))) else {
+            return Vec::new();
+        };
         let listen = &self.config.listen;
         let waits = [("idle_timeout", listen.idle_timeout), ("message_timeout", listen.message_timeout)];
         waits
@@ -327,7 +344,7 @@ impl<'a> View<'a> {
                     "a client may pause for {smtpd}s (smtpd_timeout), but becalm hangs up after {wait}"
                 );
                 Finding::warning(
-                    "main.cf",
+                    place("smtpd_timeout", &[service]),
                     message,
                     format!("becalm.toml: [listen] {name} = \"{}s\"", smtpd.saturating_mul(2)),
                 )
@@ -349,17 +366,35 @@ impl<'a> View<'a> {
         })
     }
 
-    fn exceptions_by_client(&self) -> Option<Finding> {
-        let maps = self.facts.main("smtpd_milter_maps");
-        (!maps.is_empty()).then(|| {
-            let message = format!("smtpd_milter_maps ({maps}) replaces the milters for some clients");
-            Finding::warning(
-                "main.cf",
-                message,
-                "see that becalm is last in every result, and DISABLE is meant",
-            )
-        })
+    fn exceptions_by_client(&self, filtered: &[&Service]) -> Vec<Finding> {
+        let mut exceptions: BTreeMap<&str, Vec<&Service>> = BTreeMap::new();
+        for service in filtered {
+            let maps = self.facts.effective(service, "smtpd_milter_maps");
+            exceptions.entry(maps).or_default().push(service);
+        }
+        exceptions
+            .into_iter()
+            .filter(|(maps, _)| !maps.is_empty())
+            .map(|(maps, services)| {
+                let message = format!("smtpd_milter_maps ({maps}) replaces the milters for some clients");
+                let help = "see that becalm is last in every result, and DISABLE is meant";
+                Finding::warning(place("smtpd_milter_maps", &services), message, help)
+            })
+            .collect()
     }
+}
+
+/// Where `services` have `parameter` from: main.cf, or their own lines of master.cf.
+fn place(parameter: &str, services: &[&Service]) -> String {
+    if services.iter().all(|service| service.overrides.contains_key(parameter)) {
+        titles(services)
+    } else {
+        "main.cf".to_owned()
+    }
+}
+
+fn titles(services: &[&Service]) -> String {
+    services.iter().map(|service| service.title()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

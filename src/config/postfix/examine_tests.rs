@@ -71,6 +71,26 @@ fn without_an_answer_mail_must_go_on_soon() {
 }
 
 #[test]
+fn a_service_may_have_settings_of_its_own() {
+    let main = "smtpd_milters = unix:becalm/becalm.sock\nmilter_default_action = accept\n\
+                milter_connect_timeout = 2s\nmilter_command_timeout = 5s\nmilter_content_timeout = 10s";
+    let master = format!("{SMTP}\nsubmission inet n - y - - smtpd\nsmtps inet n - y - - smtpd");
+    let overrides = "submission/inet/milter_default_action = tempfail\n\
+                     submission/inet/milter_command_timeout = 300s\n\
+                     submission/inet/smtpd_timeout = 20m\n\
+                     smtps/inet/smtpd_milter_maps = inline:{0.0.0.0/0=DISABLE}\n";
+    assert_eq!(complaints(&facts(main, &master, ""), ""), "");
+    insta::assert_snapshot!(complaints(&facts(main, &master, overrides), ""), @r"
+    error submission/inet: when becalm does not answer, mail is not accepted (default_action=tempfail)
+    warning submission/inet: when becalm hangs, every session waits for long (command_timeout=300s)
+    warning submission/inet: a client may pause for 1200s (smtpd_timeout), but becalm hangs up after 10m
+    warning smtps/inet: smtpd_milter_maps (inline:{0.0.0.0/0=DISABLE}) replaces the milters for some clients
+    ");
+    // What the milter's entry says holds before what the service says.
+    assert_eq!(complaints(&facts("", &master, "submission/inet/milter_default_action = tempfail"), ""), "");
+}
+
+#[test]
 fn a_proxy_before_the_queue_is_an_error() {
     let facts = facts("", SMTP, "smtp/inet/smtpd_proxy_filter = 127.0.0.1:10024");
     assert!(complaints(&facts, "").contains("before-queue proxy"));
