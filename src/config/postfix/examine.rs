@@ -10,6 +10,11 @@ use super::milters::{
 use super::{Finding, sites};
 use crate::config::{Config, ListenAddress, show_duration};
 
+/// The milters of smtpd.
+const SMTPD: &str = "smtpd_milters";
+/// Those of cleanup, for mail that comes in by no smtpd.
+const CLEANUP: &str = "non_smtpd_milters";
+
 /// What holds for milters that do not say otherwise; a service of master.cf may have its own.
 const SETTINGS: [&str; 5] = [
     "milter_default_action",
@@ -31,8 +36,8 @@ pub fn examine(facts: &Facts, config: &Config) -> Vec<Finding> {
             None => filtered.push(service),
         }
     }
-    for services in view.alike(&filtered) {
-        let (findings, sees_becalm) = view.milters(&services);
+    for services in view.alike(SMTPD, &filtered) {
+        let (findings, sees_becalm) = view.milters(SMTPD, &services);
         found.extend(findings);
         if sees_becalm {
             covered.extend(services.iter().copied());
@@ -43,7 +48,7 @@ pub fn examine(facts: &Facts, config: &Config) -> Vec<Finding> {
         found.push(Finding::error("master.cf", "there is no smtpd service: becalm will see no mail", help));
     }
     found.extend(view.double_counting(&covered));
-    found.push(view.local_submission());
+    found.extend(view.local_submission());
     found.extend(view.process_limits(&covered));
     found.extend(view.timeouts(&covered));
     found.extend(view.queue_ids());
@@ -118,11 +123,11 @@ impl<'a> View<'a> {
         None
     }
 
-    /// `services` in lots that have the same milters with the same settings.
-    fn alike<'s>(&self, services: &[&'s Service]) -> Vec<Vec<&'s Service>> {
+    /// `services` in lots that have the same milters (SMTPD or CLEANUP) with the same settings.
+    fn alike<'s>(&self, list: &str, services: &[&'s Service]) -> Vec<Vec<&'s Service>> {
         let mut lots: BTreeMap<_, Vec<&Service>> = BTreeMap::new();
         for service in services {
-            let parameters = std::iter::once("smtpd_milters").chain(SETTINGS);
+            let parameters = std::iter::once(list).chain(SETTINGS);
             let values: Vec<_> =
                 parameters.map(|parameter| self.facts.effective(service, parameter)).collect();
             lots.entry((values, self.facts.chrooted(service))).or_default().push(service);
@@ -131,20 +136,24 @@ impl<'a> View<'a> {
     }
 
     /// What is wrong with the milters of services that are [`Self::alike`]; and whether becalm is among them.
-    fn milters(&self, services: &[&Service]) -> (Vec<Finding>, bool) {
+    fn milters(&self, list: &str, services: &[&Service]) -> (Vec<Finding>, bool) {
         let Some(service) = services.first() else { return (Vec::new(), false) };
         let topic = titles(services);
-        let milters = parse(self.facts.effective(service, "smtpd_milters"));
+        let milters = parse(self.facts.effective(service, list));
         let chrooted = self.facts.chrooted(service);
         let relations: Vec<_> = milters.iter().map(|milter| self.relation(milter, chrooted)).collect();
         let is_becalm = |relation: &Relation| matches!(relation, Relation::Becalm(_));
         let Some(at) = relations.iter().position(is_becalm) else {
-            return (vec![self.not_covered(topic, &milters, &relations, services)], false);
+            let finding = match self.misplaced(&topic, &milters, &relations, service) {
+                None if list == SMTPD => Some(self.not_covered(topic, &milters, services)),
+                misplaced => misplaced,
+            };
+            return (finding.into_iter().collect(), false);
         };
         let mut found = Vec::new();
         let behind: Vec<_> = milters.iter().skip(at + 1).map(|milter| milter.address.as_str()).collect();
         if relations.iter().filter(|relation| is_becalm(relation)).count() > 1 {
-            let help = "name it once, at the end of smtpd_milters";
+            let help = format!("name it once, at the end of {list}");
             found.push(Finding::warning(
                 &topic,
                 "becalm is named more than once: mail is counted twice",
@@ -154,29 +163,34 @@ impl<'a> View<'a> {
             found.push(Finding::error(
                 &topic,
                 format!("becalm is not the last milter: mail that is held is never shown to {}", behind.join(", ")),
-                "move becalm to the end of smtpd_milters: a released message skips every later milter, such as a \
-                 virus scanner or a signer",
+                format!(
+                    "move becalm to the end of {list}: a released message skips every later milter, such as a \
+                     virus scanner or a signer"
+                ),
             ));
         }
         if let Some(milter) = milters.get(at) {
-            found.extend(self.settings(&topic, milter, service));
+            found.extend(self.settings(&topic, list, milter, service));
         }
         if found.is_empty() {
-            found.push(Finding::ok(
-                &topic,
-                "becalm is the last milter, and Postfix goes on without it if it must",
-            ));
+            let message = if list == SMTPD {
+                "becalm is the last milter, and Postfix goes on without it if it must"
+            } else {
+                "mail of the local sendmail command is seen, too"
+            };
+            found.push(Finding::ok(&topic, message));
         }
         (found, true)
     }
 
-    fn not_covered(
+    /// A milter that is meant to be becalm, and does not lead there.
+    fn misplaced(
         &self,
-        topic: String,
+        topic: &str,
         milters: &[Milter],
         relations: &[Relation],
-        services: &[&Service],
-    ) -> Finding {
+        service: &Service,
+    ) -> Option<Finding> {
         let sockets = &self.config.listen.sockets;
         for (milter, relation) in milters.iter().zip(relations) {
             match relation {
@@ -184,14 +198,15 @@ impl<'a> View<'a> {
                     let address = address_for_postfix(socket, self.queue_directory());
                     let help = if address == socket.as_postfix_writes_it() {
                         format!(
-                            "let becalm listen below {}, which smtpd sees; or turn the chroot off (fifth column of master.cf)",
-                            self.queue_directory().display()
+                            "let becalm listen below {}, which {} sees; or turn the chroot off (fifth column of master.cf)",
+                            self.queue_directory().display(),
+                            service.command
                         )
                     } else {
                         format!("write `{address}`, relative to the queue directory")
                     };
-                    let message = format!("a chrooted smtpd does not see `{}`", milter.address);
-                    return Finding::error(topic, message, help);
+                    let message = format!("a chrooted {} does not see `{}`", service.command, milter.address);
+                    return Some(Finding::error(topic, message, help));
                 }
                 Relation::Misnamed => {
                     let message = format!("`{}` does not lead to becalm", milter.address);
@@ -203,11 +218,16 @@ impl<'a> View<'a> {
                         listens.join(", "),
                         recommended_entry(&entry.unwrap_or_default())
                     );
-                    return Finding::error(topic, message, help);
+                    return Some(Finding::error(topic, message, help));
                 }
                 Relation::Becalm(_) | Relation::Other => {}
             }
         }
+        None
+    }
+
+    fn not_covered(&self, topic: String, milters: &[Milter], services: &[&Service]) -> Finding {
+        let sockets = &self.config.listen.sockets;
         let others: Vec<&str> = milters.iter().map(|milter| milter.address.as_str()).collect();
         let line = recommended_line(sockets, self.queue_directory(), &others);
         let own = services.iter().any(|service| service.overrides.contains_key("smtpd_milters"));
@@ -222,12 +242,12 @@ impl<'a> View<'a> {
     }
 
     /// What happens to mail when becalm does not answer.
-    fn settings(&self, topic: &str, milter: &Milter, service: &Service) -> Vec<Finding> {
+    fn settings(&self, topic: &str, list: &str, milter: &Milter, service: &Service) -> Vec<Finding> {
         let own = |name: &str| milter.settings.get(name).map(String::as_str);
         let value = |name: &str| {
             own(name).unwrap_or_else(|| self.facts.effective(service, &format!("milter_{name}")))
         };
-        let help = || format!("in smtpd_milters: {}", recommended_entry(&milter.address));
+        let help = || format!("in {list}: {}", recommended_entry(&milter.address));
         let mut found = Vec::new();
         let action = value("default_action");
         if action != "accept" {
@@ -276,20 +296,18 @@ impl<'a> View<'a> {
             .collect()
     }
 
-    fn local_submission(&self) -> Finding {
-        let list = self.facts.main("non_smtpd_milters");
-        // cleanup runs chrooted on some systems: either reading of the path will do here.
-        let sees = |milter: &Milter| {
-            [true, false]
-                .iter()
-                .any(|chrooted| matches!(self.relation(milter, *chrooted), Relation::Becalm(_)))
-        };
-        let message = if parse(list).iter().any(sees) {
-            "mail of the local sendmail command is seen, too"
-        } else {
-            "mail of the local sendmail command is not seen (non_smtpd_milters): usual, unless people write with it"
-        };
-        Finding::ok("main.cf", message)
+    /// What comes in by no smtpd; that becalm does not see it is no mistake.
+    fn local_submission(&self) -> Vec<Finding> {
+        let cleanups = self.facts.services.iter().filter(|service| service.command == "cleanup");
+        let lots = self.alike(CLEANUP, &cleanups.collect::<Vec<_>>());
+        let mut found: Vec<_> = lots.iter().flat_map(|services| self.milters(CLEANUP, services).0).collect();
+        if found.is_empty() {
+            found.push(Finding::ok(
+                "main.cf",
+                "mail of the local sendmail command is not seen (non_smtpd_milters): usual, unless people write with it",
+            ));
+        }
+        found
     }
 
     fn process_limits(&self, covered: &[&Service]) -> Option<Finding> {

@@ -91,6 +91,24 @@ fn a_service_may_have_settings_of_its_own() {
 }
 
 #[test]
+fn mail_without_smtpd_is_as_well_looked_after() {
+    let local = |value: &str, overrides: &str| {
+        let master = format!("{SMTP}\ncleanup unix n - y - 0 cleanup");
+        complaints(&facts(&format!("non_smtpd_milters = {value}"), &master, overrides), "")
+    };
+    assert_eq!(local("", ""), "");
+    assert_eq!(local("inet:localhost:8891", ""), "");
+    assert_eq!(local(&format!("inet:localhost:8891, {GOOD}"), ""), "");
+    insta::assert_snapshot!(local("unix:becalm/becalm.sock, inet:localhost:8891", ""), @r"
+    error cleanup/unix: becalm is not the last milter: mail that is held is never shown to inet:localhost:8891
+    error cleanup/unix: when becalm does not answer, mail is not accepted (default_action=tempfail)
+    warning cleanup/unix: when becalm hangs, every session waits for long (connect_timeout=30s, command_timeout=30s, content_timeout=300s)
+    ");
+    assert!(local("unix:/run/becalm.sock", "").contains("does not lead to becalm"));
+    assert!(local(GOOD, "cleanup/unix/non_smtpd_milters = unix:becalm/becalm.sock").contains("tempfail"));
+}
+
+#[test]
 fn a_proxy_before_the_queue_is_an_error() {
     let facts = facts("", SMTP, "smtp/inet/smtpd_proxy_filter = 127.0.0.1:10024");
     assert!(complaints(&facts, "").contains("before-queue proxy"));
