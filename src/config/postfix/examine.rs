@@ -142,15 +142,17 @@ impl<'a> View<'a> {
         let milters = parse(self.facts.effective(service, list));
         let chrooted = self.facts.chrooted(service);
         let relations: Vec<_> = milters.iter().map(|milter| self.relation(milter, chrooted)).collect();
+        let mut found: Vec<_> =
+            milters.iter().filter_map(|milter| fatal(&topic, &service.command, milter)).collect();
         let is_becalm = |relation: &Relation| matches!(relation, Relation::Becalm(_));
         let Some(at) = relations.iter().position(is_becalm) else {
             let finding = match self.misplaced(&topic, &milters, &relations, service) {
                 None if list == SMTPD => Some(self.not_covered(topic, &milters, services)),
                 misplaced => misplaced,
             };
-            return (finding.into_iter().collect(), false);
+            found.extend(finding);
+            return (found, false);
         };
-        let mut found = Vec::new();
         let behind: Vec<_> = milters.iter().skip(at + 1).map(|milter| milter.address.as_str()).collect();
         if relations.iter().filter(|relation| is_becalm(relation)).count() > 1 {
             let help = format!("name it once, at the end of {list}");
@@ -228,10 +230,15 @@ impl<'a> View<'a> {
 
     fn not_covered(&self, topic: String, milters: &[Milter], services: &[&Service]) -> Finding {
         let sockets = &self.config.listen.sockets;
-        let others: Vec<&str> = milters.iter().map(|milter| milter.address.as_str()).collect();
+        let others: Vec<&str> = milters.iter().map(|milter| milter.text.as_str()).collect();
         let line = recommended_line(sockets, self.queue_directory(), &others);
+        let flawed = milters.iter().find(|milter| milter.flaw.is_some());
         let own = services.iter().any(|service| service.overrides.contains_key("smtpd_milters"));
-        let help = if own {
+        let help = if let Some(flawed) = flawed {
+            let address = sockets.first().map(|socket| address_for_postfix(socket, self.queue_directory()));
+            let entry = recommended_entry(&address.unwrap_or_default());
+            format!("mend `{}` first; then put becalm at the end of smtpd_milters:\n{entry}", flawed.text)
+        } else if own {
             format!(
                 "master.cf sets smtpd_milters for this service: remove that option, or let it say\n{line}"
             )
@@ -400,6 +407,13 @@ impl<'a> View<'a> {
             })
             .collect()
     }
+}
+
+/// An entry that ends the `program` which reads it.
+fn fatal(topic: &str, program: &str, milter: &Milter) -> Option<Finding> {
+    let flaw = milter.flaw.as_ref()?;
+    let message = format!("{program} ends at `{}`, and takes no mail: {}", milter.text, flaw.what);
+    Some(Finding::error(topic, message, &flaw.help))
 }
 
 /// Where `services` have `parameter` from: main.cf, or their own lines of master.cf.

@@ -44,6 +44,28 @@ fn an_smtpd_without_becalm_is_an_error() {
 }
 
 #[test]
+fn the_line_to_paste_keeps_the_other_milters_as_they_are() {
+    let help = |value: &str| {
+        let (config, _) = Config::parse("b.toml", "").unwrap();
+        let found = examine(&facts(&format!("smtpd_milters = {value}"), SMTP, ""), &config).into_iter();
+        let about = found.filter(|finding| finding.message.starts_with("smtpd "));
+        about.map(|finding| format!("{}\n  {}\n", finding.message, finding.help.unwrap())).collect::<String>()
+    };
+    insta::assert_snapshot!(help("{ inet:localhost:8891, default_action=accept, command_timeout=3s }"), @r"
+    smtpd without becalm: mail that comes in here is not seen
+      main.cf:
+    smtpd_milters = { inet:localhost:8891, default_action=accept, command_timeout=3s }, { unix:becalm/becalm.sock, default_action=accept, connect_timeout=2s, command_timeout=5s, content_timeout=10s }
+    ");
+    insta::assert_snapshot!(help("{ inet:localhost:8891, default_action=accept"), @r"
+    smtpd ends at `{ inet:localhost:8891, default_action=accept`, and takes no mail: its brace is not closed
+      close it with `}`
+    smtpd without becalm: mail that comes in here is not seen
+      mend `{ inet:localhost:8891, default_action=accept` first; then put becalm at the end of smtpd_milters:
+    { unix:becalm/becalm.sock, default_action=accept, connect_timeout=2s, command_timeout=5s, content_timeout=10s }
+    ");
+}
+
+#[test]
 fn becalm_must_be_the_last_milter_and_once() {
     assert!(with_milters(&format!("{GOOD}, inet:localhost:8891")).contains("not the last milter"));
     assert_eq!(with_milters(&format!("inet:localhost:8891, {GOOD}")), "");

@@ -10,10 +10,27 @@ use crate::config::ListenAddress;
 /// One milter of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Milter {
+    /// The entry as it stands in the list.
+    pub text: String,
     /// `unix:becalm/becalm.sock`, `inet:localhost:8891`.
     pub address: String,
     /// `default_action=accept` and the like.
     pub settings: BTreeMap<String, String>,
+    /// The first thing that Postfix does not put up with.
+    pub flaw: Option<Flaw>,
+}
+
+/// Why the program that reads an entry ends at once, and takes no mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Flaw {
+    pub what: String,
+    pub help: String,
+}
+
+impl Flaw {
+    fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { what: what.into(), help: help.into() }
+    }
 }
 
 /// How a milter's address relates to becalm's sockets.
@@ -34,20 +51,69 @@ pub(super) fn parse(list: &str) -> Vec<Milter> {
     elements(list).into_iter().map(milter).collect()
 }
 
+/// As milter_new() of Postfix reads it, but for what comes after a flaw: that is guessed.
 fn milter(element: &str) -> Milter {
-    let inner = element.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-    let Some(inner) = inner else {
-        return Milter { address: element.to_owned(), settings: BTreeMap::new() };
+    let mut milter = Milter {
+        text: element.to_owned(),
+        address: element.to_owned(),
+        settings: BTreeMap::new(),
+        flaw: None,
     };
-    // `name = value` may have blanks around the sign: divide at commas first, and at blanks for the rest.
-    let joined = inner.replace(" =", "=").replace("= ", "=");
-    let mut parts = elements(&joined).into_iter();
-    let address = parts.next().unwrap_or_default().to_owned();
-    let settings = parts
-        .filter_map(|part| part.trim_matches(['{', '}']).trim().split_once('='))
-        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
-        .collect();
-    Milter { address, settings }
+    if !element.starts_with('{') {
+        return milter;
+    }
+    let inner = within_braces(element).unwrap_or_else(|flaw| {
+        milter.flaw = Some(flaw);
+        element.trim_matches(['{', '}'])
+    });
+    let mut parts = elements(inner).into_iter();
+    milter.address = parts.next().unwrap_or_default().to_owned();
+    if milter.address.is_empty() {
+        milter.flaw.get_or_insert_with(|| Flaw::new("it has no address", "take it out"));
+    }
+    for part in parts {
+        match setting(part) {
+            Ok((name, value)) => drop(milter.settings.insert(name.to_owned(), value.to_owned())),
+            Err(flaw) => drop(milter.flaw.get_or_insert(flaw)),
+        }
+    }
+    milter
+}
+
+/// `name=value`, or in braces of its own, where blanks may stand around the sign.
+fn setting(part: &str) -> Result<(&str, &str), Flaw> {
+    let inner = if part.starts_with('{') { within_braces(part)? } else { part };
+    let (name, value) = inner.split_once('=').ok_or_else(|| {
+        Flaw::new(
+            format!("`{inner}` has no value"),
+            "write `name=value` without blanks, or in braces of its own: `{ name = value }`",
+        )
+    })?;
+    Ok((name.trim(), value.trim()))
+}
+
+/// What stands between the brace that `text` begins with and the one that it ends with.
+fn within_braces(text: &str) -> Result<&str, Flaw> {
+    let mut depth = 0_usize;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            let after = text.get(at + 1..).unwrap_or_default();
+            return if after.is_empty() {
+                Ok(text.get(1..at).unwrap_or_default())
+            } else {
+                Err(Flaw::new(
+                    format!("`{after}` follows its closing brace"),
+                    "put a comma or a blank between two milters",
+                ))
+            };
+        }
+    }
+    Err(Flaw::new("its brace is not closed", "close it with `}`"))
 }
 
 /// What `address` leads to, for an smtpd that runs in `queue_directory`, chrooted there or not.
@@ -146,15 +212,31 @@ mod tests {
     #[test]
     fn entries_have_settings() {
         let milters = parse(
-            "inet:localhost:8891, { unix:becalm/becalm.sock, default_action = accept, connect_timeout=2s }",
+            "inet:localhost:8891, { unix:becalm/becalm.sock, { default_action = accept }, connect_timeout=2s }",
         );
         assert_eq!(milters.len(), 2);
         assert_eq!(milters[0].address, "inet:localhost:8891");
         assert_eq!(milters[1].address, "unix:becalm/becalm.sock");
         assert_eq!(milters[1].settings.get("default_action").map(String::as_str), Some("accept"));
         assert_eq!(milters[1].settings.get("connect_timeout").map(String::as_str), Some("2s"));
-        assert_eq!(parse("{}")[0].address, "");
-        assert_eq!(parse("{ä")[0].address, "{ä");
+        assert_eq!(milters.iter().find_map(|milter| milter.flaw.clone()), None);
+    }
+
+    /// Each of these was shown to smtpd 3.7, which said the like and ended.
+    #[test]
+    fn what_postfix_does_not_put_up_with_is_a_flaw() {
+        for (entry, address, what) in [
+            ("{ unix:a, default_action = accept }", "unix:a", "`default_action` has no value"),
+            ("{ unix:a, default_action=accept", "unix:a", "its brace is not closed"),
+            ("{ unix:a, { default_action=accept }", "unix:a", "its brace is not closed"),
+            ("{ unix:a }, { unix:b }x", "unix:b", "`x` follows its closing brace"),
+            ("{}", "", "it has no address"),
+            ("{ä", "ä", "its brace is not closed"),
+        ] {
+            let milter = parse(entry).pop().unwrap();
+            let found = milter.flaw.map(|flaw| flaw.what).unwrap_or_default();
+            assert_eq!((milter.address.as_str(), found.as_str()), (address, what), "{entry}");
+        }
     }
 
     #[test]
