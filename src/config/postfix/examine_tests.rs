@@ -93,6 +93,16 @@ fn without_an_answer_mail_must_go_on_soon() {
 }
 
 #[test]
+fn what_ends_smtpd_is_an_error() {
+    let typo = GOOD.replace("connect_timeout=2s", "connect_timeout=2s, protocl=6");
+    let found = with_milters(&typo);
+    assert!(found.contains("error smtp/inet: smtpd ends at `{ unix:becalm/becalm.sock,"), "{found}");
+    assert!(found.contains("`protocl` is no setting"), "{found}");
+    let found = with_milters(&format!("{{ inet:localhost:8891, action=accept }}, {GOOD}"));
+    assert!(found.contains("`action` is no setting"), "{found}");
+}
+
+#[test]
 fn a_service_may_have_settings_of_its_own() {
     let main = "smtpd_milters = unix:becalm/becalm.sock\nmilter_default_action = accept\n\
                 milter_connect_timeout = 2s\nmilter_command_timeout = 5s\nmilter_content_timeout = 10s";

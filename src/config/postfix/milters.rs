@@ -5,7 +5,11 @@ use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
 use super::facts::elements;
-use crate::config::ListenAddress;
+use crate::config::{ListenAddress, did_you_mean};
+
+/// What an entry in braces may set (Postfix 3.0 and later); smtpd dies of any other name.
+const NAMES: [&str; 5] =
+    ["default_action", "connect_timeout", "command_timeout", "content_timeout", "protocol"];
 
 /// One milter of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +93,15 @@ fn setting(part: &str) -> Result<(&str, &str), Flaw> {
             "write `name=value` without blanks, or in braces of its own: `{ name = value }`",
         )
     })?;
-    Ok((name.trim(), value.trim()))
+    let name = name.trim();
+    if !NAMES.contains(&name) {
+        let help = match did_you_mean(name, NAMES) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it may have {}", NAMES.join(", ")),
+        };
+        return Err(Flaw::new(format!("`{name}` is no setting of a milter"), help));
+    }
+    Ok((name, value.trim()))
 }
 
 /// What stands between the brace that `text` begins with and the one that it ends with.
@@ -227,6 +239,7 @@ mod tests {
     fn what_postfix_does_not_put_up_with_is_a_flaw() {
         for (entry, address, what) in [
             ("{ unix:a, default_action = accept }", "unix:a", "`default_action` has no value"),
+            ("{ unix:a, default_action=accept, protocl=6 }", "unix:a", "`protocl` is no setting of a milter"),
             ("{ unix:a, default_action=accept", "unix:a", "its brace is not closed"),
             ("{ unix:a, { default_action=accept }", "unix:a", "its brace is not closed"),
             ("{ unix:a }, { unix:b }x", "unix:b", "`x` follows its closing brace"),
