@@ -1,10 +1,12 @@
 //! Asking the Postfix of this machine, and looking at the sockets through which it reaches becalm.
 
 use std::ffi::OsStr;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use anyhow::Context as _;
 
 use crate::config::postfix::{self, Facts, Finding, Identity, Node, PARAMETERS};
 use crate::config::{Config, ListenAddress};
@@ -14,8 +16,8 @@ pub(super) fn examine(folder: Option<&Path>, config: &Config) -> Vec<Finding> {
     let facts = match ask_postfix(folder) {
         Ok(facts) => facts,
         Err(error) => {
-            let help =
-                "run this where Postfix is installed, or leave its configuration out with --no-postfix";
+            let open = |path: &Path| std::fs::File::open(path).map(drop);
+            let help = remedy(&error, &configuration(folder), open);
             return vec![Finding::error("postconf", format!("{error:#}"), help)];
         }
     };
@@ -51,6 +53,32 @@ fn ask_postfix(folder: Option<&Path>) -> anyhow::Result<Facts> {
     Ok(facts)
 }
 
+/// What may help against `error` of [`ask_postfix`]. Postfix tells its failures apart by text alone, so its files in
+/// `folder` are asked: `open` tries one.
+fn remedy(error: &anyhow::Error, folder: &Path, open: impl Fn(&Path) -> io::Result<()>) -> String {
+    let missing = "run this where Postfix is installed, or leave its configuration out with --no-postfix";
+    if error.downcast_ref::<io::Error>().is_some() {
+        return missing.to_owned();
+    }
+    let closed = ["main.cf", "master.cf"].iter().find_map(|file| open(&folder.join(file)).err());
+    match closed.map(|error| error.kind()) {
+        Some(io::ErrorKind::NotFound) => missing.to_owned(),
+        Some(io::ErrorKind::PermissionDenied) => "run this as root".to_owned(),
+        _ => format!("mend that line; `postfix -c {} check` shows what else is wrong", folder.display()),
+    }
+}
+
+/// The folder that `postconf` reads.
+fn configuration(folder: Option<&Path>) -> PathBuf {
+    let built_in = || output("postconf", &["-d", "-h", "config_directory"].map(OsStr::new)).ok();
+    let of_environment = || std::env::var_os("MAIL_CONFIG").map(PathBuf::from);
+    folder
+        .map(Path::to_owned)
+        .or_else(of_environment)
+        .or_else(|| built_in().map(|folder| PathBuf::from(folder.trim())))
+        .unwrap_or_else(|| PathBuf::from("/etc/postfix"))
+}
+
 /// `myorigin` may name a file whose first line is the domain (postconf(5); Debian's /etc/mailname).
 fn resolve_origin(facts: &mut Facts) {
     let Some(origin) = facts.main.get_mut("myorigin").filter(|origin| origin.starts_with('/')) else {
@@ -73,7 +101,7 @@ fn output(program: &str, arguments: &[&OsStr]) -> anyhow::Result<String> {
         .unwrap_or_else(|| "/usr/bin:/bin".to_owned());
     let mut command = Command::new(program);
     command.args(arguments).env("PATH", format!("{path}:/usr/sbin:/sbin:/usr/local/sbin")).env("LC_ALL", "C");
-    let output = command.output().map_err(|error| anyhow::anyhow!("`{program}` cannot be run: {error}"))?;
+    let output = command.output().with_context(|| format!("`{program}` cannot be run"))?;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
         let last = complaint.lines().last().unwrap_or("it gave no reason");
@@ -248,5 +276,29 @@ smtpd_milters = $my_milters
         let found = examine(Some(folder.path()), &Config::default());
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!((found[0].severity, found[0].topic.as_str()), (Severity::Error, "postconf"));
+        assert!(found[0].help.as_deref().unwrap().contains("--no-postfix"), "{found:?}");
+    }
+
+    #[test]
+    fn a_line_that_postfix_does_not_understand_is_to_be_mended() {
+        for (main, master, place) in
+            [("\nno sign\n", "", "main.cf, line 5"), ("\n", "smtp inet n\n", "master.cf: line 1")]
+        {
+            let Some(site) = Site::new(main, master) else { return };
+            let complaints = site.complaints();
+            assert!(complaints.contains(place) && complaints.contains("mend that line"), "{complaints}");
+            assert!(!complaints.contains("--no-postfix"), "{complaints}");
+        }
+    }
+
+    #[test]
+    fn what_only_root_may_read_is_asked_for_as_root() {
+        let failed = anyhow::anyhow!("`postconf` failed");
+        let open = |kind: io::ErrorKind| move |_: &Path| Err(io::Error::from(kind));
+        let folder = Path::new("/etc/postfix");
+        assert_eq!(remedy(&failed, folder, open(io::ErrorKind::PermissionDenied)), "run this as root");
+        let gone = io::Error::from(io::ErrorKind::NotFound);
+        let not_run = Err::<(), _>(gone).context("`postconf` cannot be run").unwrap_err();
+        assert!(remedy(&not_run, folder, |_| Ok(())).contains("where Postfix is installed"));
     }
 }
