@@ -2,14 +2,19 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::config::postfix::{self, Facts, Finding, Identity, Node, PARAMETERS};
 use crate::config::{Config, ListenAddress};
+
+/// How long TCP may take to answer: as long as Postfix waits where it is set up as documented.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Everything that is to be said about the Postfix whose configuration is in `folder`.
 pub(super) fn examine(folder: Option<&Path>, config: &Config) -> Vec<Finding> {
@@ -110,32 +115,61 @@ fn output(program: &str, arguments: &[&OsStr]) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The unix sockets through which Postfix reaches becalm, or would.
+/// The sockets through which Postfix reaches becalm, or would.
 fn examine_sockets(facts: &Facts, config: &Config) -> Vec<Finding> {
     let mut used = postfix::used_sockets(facts, config);
     if used.is_empty() {
         used.extend(config.listen.sockets.iter().map(|socket| (socket.clone(), false)));
     }
-    let queue_directory = Path::new(facts.main("queue_directory"));
     let mut findings = Vec::new();
     for (socket, chrooted) in used {
-        let ListenAddress::Unix(path) = socket else { continue };
-        let who = match identity(facts.main("mail_owner")) {
-            Ok(who) => who,
-            Err(error) => {
-                let help = "see that the user exists and `id` can be run";
-                findings.push(Finding::error("mail_owner", format!("{error:#}"), help));
-                continue;
-            }
+        let found = match &socket {
+            ListenAddress::Unix(path) => examine_unix(path, chrooted, facts, config),
+            ListenAddress::Inet { host, port } => vec![listens(&socket.to_string(), *host, *port)],
         };
-        let root = if path.starts_with(queue_directory) { queue_directory } else { Path::new("/") };
-        for finding in postfix::examine_socket(&path, root, chrooted, &who, &config.listen, look) {
+        for finding in found {
             if !findings.contains(&finding) {
                 findings.push(finding);
             }
         }
     }
     findings
+}
+
+fn examine_unix(path: &Path, chrooted: bool, facts: &Facts, config: &Config) -> Vec<Finding> {
+    let who = match identity(facts.main("mail_owner")) {
+        Ok(who) => who,
+        Err(error) => {
+            let help = "see that the user exists and `id` can be run";
+            return vec![Finding::error("mail_owner", format!("{error:#}"), help)];
+        }
+    };
+    let queue_directory = Path::new(facts.main("queue_directory"));
+    let root = if path.starts_with(queue_directory) { queue_directory } else { Path::new("/") };
+    postfix::examine_socket(path, root, chrooted, &who, &config.listen, look)
+}
+
+/// Whether anything takes connections there.
+fn listens(topic: &str, host: IpAddr, port: u16) -> Finding {
+    // Who listens on all addresses listens on this machine's own.
+    let host = match host {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    match TcpStream::connect_timeout(&SocketAddr::new(host, port), PATIENCE) {
+        Ok(_) => Finding::ok(topic, "takes connections"),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Finding::warning(
+            topic,
+            "nothing listens there: becalm is not running",
+            "start becalm; until then Postfix takes its default action",
+        ),
+        Err(error) => Finding::warning(
+            topic,
+            format!("nothing can be reached there: {error}"),
+            "see that this machine has that address, and that no firewall is in the way",
+        ),
+    }
 }
 
 /// User and groups of `name`, as the system's databases know them.
@@ -166,8 +200,6 @@ fn look(path: &Path) -> std::io::Result<Node> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::super::render;
     use super::*;
     use crate::config::Severity;
@@ -268,6 +300,22 @@ smtpd_milters = $my_milters
         ] {
             assert!(complaints.contains(words), "{words}: {complaints}");
         }
+    }
+
+    #[test]
+    fn a_port_where_nothing_listens_is_warned_of() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in ["127.0.0.1", "0.0.0.0"] {
+            let text = format!("listen.sockets = ['inet:{port}@{host}']");
+            let (config, _) = Config::parse("becalm.toml", &text).unwrap();
+            let found = examine_sockets(&Facts::default(), &config);
+            assert_eq!(found, [Finding::ok(format!("inet:{port}@{host}"), "takes connections")]);
+        }
+        drop(listener);
+        let found = listens("inet", Ipv4Addr::LOCALHOST.into(), port);
+        assert_eq!(found.severity, Severity::Warning);
+        assert!(found.message.contains("becalm is not running"), "{found:?}");
     }
 
     #[test]
