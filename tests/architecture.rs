@@ -16,6 +16,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "daemon",
+            // `check` looks whether a group is there.
+            "account",
             // `alert test` delivers by itself.
             "alert",
             // The commands start a daemon or ask one; these are its settings, its answers and its clock.

@@ -8,9 +8,10 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use crate::account;
 use crate::alert::settings::Means;
 use crate::config::postfix::Finding;
-use crate::config::{Config, DEFAULT_PATH, Report, Severity};
+use crate::config::{Config, DEFAULT_PATH, Diagnostic, ListenAddress, Report, Severity};
 use crate::daemon::site;
 use crate::quarantine::client::Client;
 
@@ -36,23 +37,7 @@ pub struct Args {
 /// # Errors
 /// Where standard output cannot be written to.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let path = args.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
-    let (report, findings) = match Config::load(path, args.config.is_some()) {
-        Ok((config, report)) => {
-            let mut findings = sources(&config);
-            findings.extend(secrets(&config));
-            findings.extend(alert_files(&config));
-            findings.extend(public_templates(&config));
-            if !args.no_postfix {
-                let folder = args.postfix_config.as_deref();
-                findings.extend(postfix::examine(folder, &config));
-                findings.extend(helpers(&config, postfix::queue_directory(folder)));
-            }
-            (report, findings)
-        }
-        // Postfix is compared with settings: there are none.
-        Err(report) => (report, Vec::new()),
-    };
+    let (report, findings) = examine(args);
     let counts = Counts::of(&report, &findings);
     if args.json {
         let text = serde_json::to_string_pretty(&to_json(&report, &findings, &counts))?;
@@ -62,6 +47,27 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         super::print(&format!("{}{}{counts}\n", report.render(color), render(&findings, color)))?;
     }
     Ok(if counts.errors > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What is to be said about the file, with the places in it; and about all that stands elsewhere.
+fn examine(args: &Args) -> (Report, Vec<Finding>) {
+    let path = args.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+    let (config, mut report) = match Config::load(path, args.config.is_some()) {
+        Ok(loaded) => loaded,
+        // The rest is compared with settings: there are none.
+        Err(report) => return (report, Vec::new()),
+    };
+    report.add(groups(&config, &report));
+    let mut findings = sources(&config);
+    findings.extend(secrets(&config));
+    findings.extend(alert_files(&config));
+    findings.extend(public_templates(&config));
+    if !args.no_postfix {
+        let folder = args.postfix_config.as_deref();
+        findings.extend(postfix::examine(folder, &config));
+        findings.extend(helpers(&config, postfix::queue_directory(folder)));
+    }
+    (report, findings)
 }
 
 /// How many remarks of each kind there are.
@@ -175,6 +181,25 @@ fn helpers(config: &Config, queue: Option<String>) -> Vec<Finding> {
     findings
 }
 
+/// Groups that this machine does not have, so that no socket can be given to them.
+fn groups(config: &Config, report: &Report) -> Vec<Diagnostic> {
+    let unix = config.listen.sockets.iter().any(|socket| matches!(socket, ListenAddress::Unix(_)));
+    let listen = config.listen.group.as_deref().filter(|_| unix);
+    let sections = [
+        ("listen", listen, "becalm cannot start"),
+        ("admin", config.admin.group.as_deref(), "operators have no socket to ask at"),
+    ];
+    sections
+        .into_iter()
+        .filter_map(|(section, group, so)| {
+            let error = account::group_id(group?).err()?;
+            let found = Diagnostic::error(0..0, format!("`group`: {error}: {so}"))
+                .help(format!("create the group, or name another in [{section}]"));
+            Some(Diagnostic { span: report.place(section, "group", 0), ..found })
+        })
+        .collect()
+}
+
 /// Files of the directory that cannot be read.
 fn sources(config: &Config) -> Vec<Finding> {
     let files = config.directory.aliases.iter().chain(&config.directory.virtuals);
@@ -260,6 +285,28 @@ fn public_templates(config: &Config) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What check says of `text` in a file DIR/becalm.toml, a line each.
+    fn remarks(folder: &Path, text: &str) -> String {
+        let file = folder.join("becalm.toml");
+        std::fs::write(&file, text).unwrap();
+        let args = Args { config: Some(file), postfix_config: None, no_postfix: true, json: false };
+        examine(&args).0.to_string().replace(&*folder.to_string_lossy(), "DIR")
+    }
+
+    #[test]
+    fn a_group_that_is_not_there_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let remarks = |text: &str| remarks(folder.path(), text);
+        assert_eq!(remarks("listen.group = 'root'\nadmin.group = '0'"), "");
+        insta::assert_snapshot!(remarks("listen.group = 'becalm-none'\n[admin]\ngroup = 'becalm-none'"), @r"
+        DIR/becalm.toml:1:16: error: `group`: no entry for becalm-none in group: becalm cannot start (create the group, or name another in [listen])
+        DIR/becalm.toml:3:9: error: `group`: no entry for becalm-none in group: operators have no socket to ask at (create the group, or name another in [admin])
+        ");
+        // TCP has no group.
+        let tcp = "listen.group = 'becalm-none'\nlisten.sockets = ['inet:8890@127.0.0.1']";
+        assert_eq!(remarks(tcp), "");
+    }
 
     #[test]
     fn a_secret_that_others_can_reach_is_found() {

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value, json};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +86,23 @@ impl Report {
     /// True where the file must be refused.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// Adds remarks that only a look beyond the file could bring.
+    pub fn add(&mut self, found: impl IntoIterator<Item = Diagnostic>) {
+        self.diagnostics.extend(found);
+        self.diagnostics.sort_by_key(|diagnostic| diagnostic.span.as_ref().map(|span| span.start));
+    }
+
+    /// Where the value of `key` in `[section]` stands, or the `item`-th of its array, from 0. `None` where the text does
+    /// not set it.
+    pub fn place(&self, section: &str, key: &str, item: usize) -> Option<Range<usize>> {
+        let (root, _) = DeTable::parse_recoverable(&self.text);
+        let value = root.get_ref().get(section)?.get_ref().as_table()?.get(key)?;
+        match value.get_ref() {
+            DeValue::Array(items) => items.get(item).map(Spanned::span),
+            _ => Some(value.span()),
+        }
     }
 
     /// The remarks as a compiler prints them: severity and message, `--> file:line:column`, the line with a
@@ -274,6 +293,20 @@ mod tests {
         }
         assert_eq!(line_column("a\näb", 4), (2, 2));
         assert_eq!(line_column("a\n", 99), (2, 1));
+    }
+
+    #[test]
+    fn a_setting_is_found_again() {
+        let text = "listen.group = 'g'\n[directory]\naliases = ['/a', '/b']\n";
+        let mut report = report(text, Diagnostic::warning(40..41, "last"));
+        let at = |place: Option<Range<usize>>| place.map(|span| &text[span]);
+        assert_eq!(at(report.place("listen", "group", 0)), Some("'g'"));
+        assert_eq!(at(report.place("directory", "aliases", 1)), Some("'/b'"));
+        assert_eq!(at(report.place("directory", "aliases", 2)), None);
+        assert_eq!(at(report.place("directory", "virtuals", 0)), None);
+        assert_eq!(at(report.place("admin", "group", 0)), None);
+        report.add([Diagnostic::error(1..2, "first")]);
+        assert_eq!(report.diagnostics[0].message, "first");
     }
 
     #[test]
