@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 
 use crate::account;
 use crate::alert::settings::Means;
+use crate::clock::Clock;
 use crate::config::postfix::Finding;
 use crate::config::{Config, DEFAULT_PATH, Diagnostic, ListenAddress, Report, Severity};
 use crate::daemon::site;
+use crate::directory::Directory;
 use crate::quarantine::client::Client;
 
 /// Arguments of `becalm check`.
@@ -58,7 +60,8 @@ fn examine(args: &Args) -> (Report, Vec<Finding>) {
         Err(report) => return (report, Vec::new()),
     };
     report.add(groups(&config, &report));
-    let mut findings = sources(&config);
+    let (stale, mut findings) = sources(&config, &report);
+    report.add(stale);
     findings.extend(secrets(&config));
     findings.extend(alert_files(&config));
     findings.extend(public_templates(&config));
@@ -200,17 +203,35 @@ fn groups(config: &Config, report: &Report) -> Vec<Diagnostic> {
         .collect()
 }
 
-/// Files of the directory that cannot be read.
-fn sources(config: &Config) -> Vec<Finding> {
-    let files = config.directory.aliases.iter().chain(&config.directory.virtuals);
-    files
-        .filter_map(|file| {
-            let error = std::fs::File::open(file).err()?;
-            let help =
-                "mend its path in [directory], or its permissions: becalm's own user must be able to read it";
-            Some(Finding::error(file.display().to_string(), format!("cannot be read: {error}"), help))
+/// What the daemon would say of the directory's sources: they are read as it reads them. Which of them it cannot use,
+/// and what it skips in the others.
+fn sources(config: &Config, report: &Report) -> (Vec<Diagnostic>, Vec<Finding>) {
+    let settings = &config.directory;
+    let files = [("aliases", "aliases", &settings.aliases), ("virtuals", "virtual", &settings.virtuals)];
+    let place = |name: &str| {
+        files.into_iter().find_map(|(key, kind, paths)| {
+            let item = paths.iter().position(|path| name == format!("{kind} {}", path.display()))?;
+            report.place("directory", key, item)
         })
-        .collect()
+    };
+    let now = Clock::system().now();
+    let directory = Directory::load(settings.clone(), config.addresses.clone(), now);
+    let (mut stale, mut skipped) = (Vec::new(), Vec::new());
+    for source in directory.snapshot().sources() {
+        if let Some(why) = &source.stale {
+            let help = "mend the file, or its path here; becalm's own user must be able to read it";
+            let found = Diagnostic::error(0..0, format!("lists are missing: {why}")).help(help);
+            stale.push(Diagnostic { span: place(&source.name), ..found });
+        }
+        // Why it is stale may be one of them.
+        let news = source.warnings.iter().filter(|warning| source.stale.as_ref() != Some(*warning));
+        skipped.extend(news.map(|warning| Finding {
+            // Each has its place and its remedy in it.
+            severity: Severity::Warning,
+            ..Finding::ok(&source.name, warning)
+        }));
+    }
+    (stale, skipped)
 }
 
 /// Becalm's own secrets that others can reach. What is not there yet, becalm makes, or says itself.
@@ -284,28 +305,56 @@ fn public_templates(config: &Config) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
-    /// What check says of `text` in a file DIR/becalm.toml, a line each.
+    /// What check says of `text`, from line 2 on, in a file DIR/becalm.toml.
     fn remarks(folder: &Path, text: &str) -> String {
         let file = folder.join("becalm.toml");
-        std::fs::write(&file, text).unwrap();
+        // What this machine's becalm has is none of it.
+        std::fs::write(&file, format!("state.directory = '{}'\n{text}", folder.display())).unwrap();
         let args = Args { config: Some(file), postfix_config: None, no_postfix: true, json: false };
-        examine(&args).0.to_string().replace(&*folder.to_string_lossy(), "DIR")
+        let (report, findings) = examine(&args);
+        format!("{report}\n{}", render(&findings, false)).replace(&*folder.to_string_lossy(), "DIR")
     }
 
     #[test]
     fn a_group_that_is_not_there_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let remarks = |text: &str| remarks(folder.path(), text);
-        assert_eq!(remarks("listen.group = 'root'\nadmin.group = '0'"), "");
+        assert_eq!(remarks("listen.group = 'root'\nadmin.group = '0'"), "\n");
         insta::assert_snapshot!(remarks("listen.group = 'becalm-none'\n[admin]\ngroup = 'becalm-none'"), @r"
-        DIR/becalm.toml:1:16: error: `group`: no entry for becalm-none in group: becalm cannot start (create the group, or name another in [listen])
-        DIR/becalm.toml:3:9: error: `group`: no entry for becalm-none in group: operators have no socket to ask at (create the group, or name another in [admin])
+        DIR/becalm.toml:2:16: error: `group`: no entry for becalm-none in group: becalm cannot start (create the group, or name another in [listen])
+        DIR/becalm.toml:4:9: error: `group`: no entry for becalm-none in group: operators have no socket to ask at (create the group, or name another in [admin])
         ");
         // TCP has no group.
         let tcp = "listen.group = 'becalm-none'\nlisten.sockets = ['inet:8890@127.0.0.1']";
-        assert_eq!(remarks(tcp), "");
+        assert_eq!(remarks(tcp), "\n");
+    }
+
+    #[test]
+    fn sources_are_read_as_the_daemon_reads_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().display();
+        let aliases =
+            format!("old: :include:{dir}/gone\nall: a, \"b\nno colon\n:include:/x\nteam: a, b, c\n");
+        std::fs::write(folder.path().join("aliases"), aliases).unwrap();
+        // Whoever opens a pipe to read it waits for a writer.
+        assert!(Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
+        let text = format!(
+            "listen.group = ''\n[directory]\naliases = [\n'{dir}/aliases',\n'{dir}/pipe',\n]\n\
+             virtuals = [\n'{dir}',\n'{dir}/none',\n]\n"
+        );
+        insta::assert_snapshot!(remarks(folder.path(), &text), @r"
+        DIR/becalm.toml:5:1: error: lists are missing: DIR/aliases:1: DIR/gone cannot be read: No such file or directory (os error 2) (mend the file, or its path here; becalm's own user must be able to read it)
+        DIR/becalm.toml:6:1: error: lists are missing: DIR/pipe is not a regular file (mend the file, or its path here; becalm's own user must be able to read it)
+        DIR/becalm.toml:9:1: error: lists are missing: DIR is not a regular file (mend the file, or its path here; becalm's own user must be able to read it)
+        DIR/becalm.toml:10:1: error: lists are missing: DIR/none cannot be read: No such file or directory (os error 2) (mend the file, or its path here; becalm's own user must be able to read it)
+        warning: aliases DIR/aliases: DIR/aliases:2: a quote or bracket is not closed on its line
+        warning: aliases DIR/aliases: DIR/aliases:3: not in `name: value` form; is this a virtual(5) file?
+        warning: aliases DIR/aliases: DIR/aliases:4: an entry without a name
+        ");
     }
 
     #[test]
