@@ -240,7 +240,7 @@ impl<'a> View<'a> {
             format!("mend `{}` first; then put becalm at the end of smtpd_milters:\n{entry}", flawed.text)
         } else if own {
             format!(
-                "master.cf sets smtpd_milters for this service: remove that option, or let it say\n{line}"
+                "master.cf sets smtpd_milters for this service: remove that option, or write\n-o {{ {line} }}"
             )
         } else {
             format!("main.cf:\n{line}")

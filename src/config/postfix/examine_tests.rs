@@ -45,12 +45,13 @@ fn an_smtpd_without_becalm_is_an_error() {
 
 #[test]
 fn the_line_to_paste_keeps_the_other_milters_as_they_are() {
-    let help = |value: &str| {
+    let help_of = |facts: Facts| {
         let (config, _) = Config::parse("b.toml", "").unwrap();
-        let found = examine(&facts(&format!("smtpd_milters = {value}"), SMTP, ""), &config).into_iter();
+        let found = examine(&facts, &config).into_iter();
         let about = found.filter(|finding| finding.message.starts_with("smtpd "));
         about.map(|finding| format!("{}\n  {}\n", finding.message, finding.help.unwrap())).collect::<String>()
     };
+    let help = |value: &str| help_of(facts(&format!("smtpd_milters = {value}"), SMTP, ""));
     insta::assert_snapshot!(help("{ inet:localhost:8891, default_action=accept, command_timeout=3s }"), @r"
     smtpd without becalm: mail that comes in here is not seen
       main.cf:
@@ -62,6 +63,11 @@ fn the_line_to_paste_keeps_the_other_milters_as_they_are() {
     smtpd without becalm: mail that comes in here is not seen
       mend `{ inet:localhost:8891, default_action=accept` first; then put becalm at the end of smtpd_milters:
     { unix:becalm/becalm.sock, default_action=accept, connect_timeout=2s, command_timeout=5s, content_timeout=10s }
+    ");
+    insta::assert_snapshot!(help_of(facts("", SMTP, "smtp/inet/smtpd_milters = inet:localhost:8891")), @r"
+    smtpd without becalm: mail that comes in here is not seen
+      master.cf sets smtpd_milters for this service: remove that option, or write
+    -o { smtpd_milters = inet:localhost:8891, { unix:becalm/becalm.sock, default_action=accept, connect_timeout=2s, command_timeout=5s, content_timeout=10s } }
     ");
 }
 
