@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::clock::Clock;
-use crate::config::{Config, DEFAULT_PATH, ListenAddress, LogFormat};
+use crate::config::{Config, DEFAULT_PATH, GivenBy, ListenAddress, LogFormat};
 use crate::daemon::{Daemon, sandbox};
 use crate::telemetry::log;
 
@@ -44,6 +44,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
     if !args.listen.is_empty() {
         config.listen.sockets = args.listen;
+        config.listen.given_by = GivenBy::CommandLine;
     }
     let format = match config.log.format {
         LogFormat::Text => log::Format::Text,
@@ -53,7 +54,6 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let log = log::start(format, config.log.level)?;
 
     let enforces = config.enforces();
-    let sockets = config.listen.sockets.clone();
     let file = (args.config.is_some() || path.exists()).then_some(path);
     // Before there is another thread: what one gives up, those that it starts lack.
     let sandbox = sandbox::confine(&config);
@@ -74,7 +74,8 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             sandbox = %daemon.sandbox(),
             "ready"
         );
-        if let Some(line) = sockets.first().map(smtpd_milters) {
+        let first = daemon.listening().first().and_then(|socket| socket.parse::<ListenAddress>().ok());
+        if let Some(line) = first.as_ref().map(smtpd_milters) {
             log.say(&format!("To plug becalm into Postfix, as the last milter in main.cf:\n{line}"));
         }
         if !enforces {

@@ -86,11 +86,24 @@ pub struct Config {
     pub notice: NoticeSettings,
 }
 
+/// Who says where becalm listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenBy {
+    /// The configuration, or its default.
+    File,
+    /// `--listen`.
+    CommandLine,
+    /// systemd, which opened the sockets itself: their mode and group are its business, too.
+    Supervisor,
+}
+
 /// Where and how Postfix is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// One to sixteen.
     pub sockets: Vec<ListenAddress>,
+    /// Who says which sockets those are.
+    pub given_by: GivenBy,
     /// Permission bits of the unix sockets.
     pub mode: u32,
     /// Group of the unix sockets; `None`: that of the daemon.
@@ -117,6 +130,7 @@ impl Default for Listen {
     fn default() -> Self {
         Self {
             sockets: vec![ListenAddress::Unix(PathBuf::from("/var/spool/postfix/becalm/becalm.sock"))],
+            given_by: GivenBy::File,
             mode: 0o660,
             group: Some("postfix".to_owned()),
             max_connections: 500,
@@ -380,9 +394,10 @@ impl Config {
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let (listen, tables, admin) = (&self.listen, &self.tables, &self.admin);
         let differs = [
-            ("listen.sockets", listen.sockets != new.listen.sockets),
-            ("listen.mode", listen.mode != new.listen.mode),
-            ("listen.group", listen.group != new.listen.group),
+            // What the file says of them is not used, now or after a restart.
+            ("listen.sockets", listen.given_by == GivenBy::File && listen.sockets != new.listen.sockets),
+            ("listen.mode", listen.given_by != GivenBy::Supervisor && listen.mode != new.listen.mode),
+            ("listen.group", listen.given_by != GivenBy::Supervisor && listen.group != new.listen.group),
             ("listen.threads", listen.threads != new.listen.threads),
             ("tables.conversations", tables.conversations != new.tables.conversations),
             ("tables.recipients", tables.recipients != new.tables.recipients),
@@ -482,6 +497,15 @@ mod tests {
              tables.message_ids = 2048\nstorm.budget = 5",
         );
         assert_eq!(old.needs_restart(&new), ["listen.sockets", "listen.threads", "tables.message_ids"]);
+        // What is not used can wait for ever.
+        for (given_by, waits) in [(GivenBy::CommandLine, &["listen.mode"][..]), (GivenBy::Supervisor, &[])] {
+            let mut given = Config::default();
+            given.listen.given_by = given_by;
+            let mut new = Config::default();
+            new.listen.sockets.clear();
+            new.listen.mode = 0o600;
+            assert_eq!(given.needs_restart(&new), waits);
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(super) enum Override {
     NeverHold(bool),
     RejectText(String),
     DeferText(String),
+    LimitText(String),
 }
 
 impl Override {
@@ -51,6 +52,7 @@ impl Override {
             Self::NeverHold(value) => policy.never_hold = *value,
             Self::RejectText(value) => policy.reject_text.clone_from(value),
             Self::DeferText(value) => policy.defer_text.clone_from(value),
+            Self::LimitText(value) => policy.limit_text.clone_from(value),
         }
     }
 }

@@ -118,6 +118,7 @@ fn verdict(section: &mut Section<'_, '_>) -> Vec<Override> {
         section.flag("never_hold").map(Override::NeverHold),
         section.text("reject_text", TEMPLATE, value::template).map(Override::RejectText),
         section.text("defer_text", TEMPLATE, value::template).map(Override::DeferText),
+        section.text("limit_text", TEMPLATE, value::template).map(Override::LimitText),
     ]
     .into_iter()
     .flatten()

@@ -38,7 +38,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::admin::http::Gate;
 use crate::clock::Clock;
-use crate::config::{Config, Report};
+use crate::config::{Config, GivenBy, Report};
 use crate::directory::Directory;
 use crate::engine::Engine;
 use crate::storm::limits::RateError;
@@ -146,7 +146,7 @@ impl Daemon {
     }
 
     fn begin(
-        config: Config,
+        mut config: Config,
         config_path: Option<PathBuf>,
         clock: Clock,
         claim: impl FnOnce(&Config, u64) -> Result<Option<Taken>, TakeoverError>,
@@ -176,6 +176,12 @@ impl Daemon {
         }
         let inherited = taken.as_mut().map(Taken::take_sockets).transpose()?;
         let Sockets { listeners, passed } = listen::open(&config.listen, inherited)?;
+        if passed {
+            tracing::info!(
+                "systemd opened the sockets: [listen] sockets, mode and group, and --listen, are not used"
+            );
+            config.listen.given_by = GivenBy::Supervisor;
+        }
         let shared =
             Shared::new(engine, clock, marker, site::patience(&config), config.listen.max_connections);
         let shared = Arc::new(shared);

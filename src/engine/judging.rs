@@ -366,7 +366,8 @@ impl Engine {
             return;
         }
         if let Some(exceeded) = tx.world.limits.check(facts.author_key, weighed.own, now) {
-            let policy = &tx.world.default_policy;
+            let decisive = verdicts.get(ruling.decisive);
+            let policy = decisive.map_or(&tx.world.default_policy, |verdict| verdict.policy(tx));
             let name = decision.list.as_deref().unwrap_or("so many recipients");
             let protected = verdicts.iter().any(|v| v.policy(tx).never_hold);
             let mode = tx.world.limit_mode;

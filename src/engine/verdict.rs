@@ -115,11 +115,11 @@ pub(super) fn rule_limit(
     members: u64,
     now: Timestamp,
 ) -> Action {
-    let minutes = minutes_until(exceeded.retry_at.since(now));
+    let text = || fill(&policy.limit_text, list, members, minutes_until(exceeded.retry_at.since(now)));
     match mode {
         Mode::Observe => Action::Accept,
-        Mode::Reject => Action::Reject { text: fill(&policy.reject_text, list, members, minutes) },
-        Mode::Defer => Action::Defer { text: fill(&policy.defer_text, list, members, minutes) },
+        Mode::Reject => Action::Reject { text: text() },
+        Mode::Defer => Action::Defer { text: text() },
         Mode::Hold | Mode::Discard | Mode::Strip => Action::Hold,
     }
 }

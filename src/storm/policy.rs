@@ -109,6 +109,8 @@ pub struct Policy {
     pub reject_text: String,
     /// The reply to a deferred message: like `reject_text`.
     pub defer_text: String,
+    /// The reply to a message above a rate limit, rejected or deferred: like `reject_text`.
+    pub limit_text: String,
 }
 
 impl Default for Policy {
@@ -123,6 +125,9 @@ impl Default for Policy {
                     .to_owned(),
             defer_text:
                 "Replies to {list} are paused: it reaches {members} people. Try again in {retry} minutes."
+                    .to_owned(),
+            limit_text:
+                "Too much mail in a short time: this message reaches {members} people. Try again in {retry} minutes."
                     .to_owned(),
         }
     }

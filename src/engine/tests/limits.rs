@@ -65,7 +65,7 @@ fn what_is_above_the_burst_passes_on_a_full_bucket() {
 fn each_mode_of_the_limit() {
     let decide = |mode| {
         let mut setup = limited(rate(600), None, mode);
-        setup.policy.defer_text = "{list} {members} {retry}".to_owned();
+        setup.policy.limit_text = "{list} {members} {retry}".to_owned();
         let site = setup.build();
         site.send(&jo());
         let decision = site.send(&jo());
