@@ -7,6 +7,7 @@
 use becalm::replay::header;
 use becalm::replay::mbox::{MAX_HEAD, Splitter};
 use becalm::replay::source::{Arrived, MboxSource, Source};
+use becalm::time::Timestamp;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -31,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(found <= whole.len());
 });
 
-fn split(text: &[u8], piece: usize) -> Vec<(u64, Vec<u8>)> {
+fn split(text: &[u8], piece: usize) -> Vec<(Option<Timestamp>, Vec<u8>)> {
     let mut splitter = Splitter::new();
     let mut rest = text;
     let mut found = Vec::new();
@@ -46,7 +47,7 @@ fn split(text: &[u8], piece: usize) -> Vec<(u64, Vec<u8>)> {
         while let Some(message) = splitter.next() {
             let ends = message.lines.iter().map(|end| *end as usize);
             assert!(header::fields_of_lines(message.head, ends).eq(header::fields(message.head)));
-            found.push((message.at.as_millis(), message.head.to_vec()));
+            found.push((message.at, message.head.to_vec()));
         }
         if length == 0 {
             return found;

@@ -6,7 +6,9 @@
 //! ```
 //!
 //! A message begins with a line `From SENDER TIME` whose time can be read, after an empty line, at the beginning,
-//! or where the headers of another are expected to go on: that one was cut short. Bodies are passed over.
+//! or where the headers of another are expected to go on: that one was cut short. Where the time cannot be read, or
+//! there is none, it begins one after an empty line or at the beginning, if a header field follows: prose has none.
+//! Bodies are passed over.
 //!
 //! `Content-Length` (mboxcl, mboxcl2) says where a body ends whose `From ` lines nobody quoted. It is wrong as often
 //! as mail was changed on its way, so it is believed where a message begins there or the mbox ends; and of a line
@@ -23,6 +25,12 @@ pub const MAX_HEAD: usize = 102_400;
 
 /// The longest `From ` line: longer ones are text. An address has at most 320 bytes and a time fewer than 40.
 const MAX_FROM_LINE: usize = 1024;
+
+/// The longest name of a field after a `From ` line without a time: known ones have at most 40 bytes.
+const MAX_NAME: usize = 128;
+
+/// So far a `From ` line and what is read to understand it reach.
+const MAX_BEGINNING: usize = MAX_FROM_LINE + MAX_NAME;
 
 /// Bytes in the buffer: a message's headers and as much to read at once.
 const BUFFER: usize = 256 * 1024;
@@ -44,8 +52,8 @@ const FROM: &[u8] = b"From ";
 pub struct Message<'a> {
     /// The envelope sender of the `From ` line.
     pub sender: &'a [u8],
-    /// The arrival time of the `From ` line.
-    pub at: Timestamp,
+    /// The arrival time of the `From ` line; none where that cannot be read.
+    pub at: Option<Timestamp>,
     /// The header block without the empty line after it; at most [`MAX_HEAD`] bytes.
     pub head: &'a [u8],
     /// Where its lines end, each with its end of line, but for the last perhaps.
@@ -82,14 +90,22 @@ pub struct Splitter {
 #[derive(Clone, Copy)]
 struct FromLine {
     sender: (usize, usize),
-    at: Timestamp,
+    at: Option<Timestamp>,
 }
 
 impl FromLine {
     fn read(line: &[u8]) -> Option<Self> {
         let (sender, at) = date::from_line(line)?;
         let blanks = line.get(FROM.len()..)?.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-        Some(Self { sender: (FROM.len() + blanks, sender.len()), at })
+        Some(Self { sender: (FROM.len() + blanks, sender.len()), at: Some(at) })
+    }
+
+    /// Of a line without a time that could be read: its first word is the sender.
+    fn without_time(line: &[u8]) -> Self {
+        let rest = line.get(FROM.len()..).unwrap_or_default();
+        let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        let word = rest.iter().skip(blanks).take_while(|byte| !byte.is_ascii_whitespace()).count();
+        Self { sender: (FROM.len() + blanks, word), at: None }
     }
 }
 
@@ -229,7 +245,7 @@ impl Splitter {
     fn true_end(&self, at: usize) -> BodyEnd {
         let Some(end) = self.body_end.filter(|end| *end > at) else { return BodyEnd::Wrong };
         let begin = (at - 1).saturating_sub(BEFORE).max(self.begin);
-        if end.saturating_add(GAP + MAX_FROM_LINE) > begin + self.buffer.len() {
+        if end.saturating_add(GAP + MAX_BEGINNING) > begin + self.buffer.len() {
             return BodyEnd::Wrong;
         }
         let after = self.buffer.get(..self.end).and_then(|text| text.get(end..));
@@ -261,13 +277,20 @@ impl Splitter {
     fn line_at(&self, at: usize) -> Line {
         let text = self.buffer.get(at..self.end).unwrap_or_default();
         let bounded = text.get(..MAX_FROM_LINE).unwrap_or(text);
-        match memchr::memchr(b'\n', bounded) {
-            Some(end) => {
-                FromLine::read(text.get(..end).unwrap_or_default()).map_or(Line::Text, Line::Message)
-            }
-            None if bounded.len() < text.len() => Line::Text,
-            None if self.finished => FromLine::read(text).map_or(Line::Text, Line::Message),
-            None => Line::Unknown,
+        let end = match memchr::memchr(b'\n', bounded) {
+            Some(end) => end,
+            None if bounded.len() < text.len() => return Line::Text,
+            None if self.finished => text.len(),
+            None => return Line::Unknown,
+        };
+        let line = text.get(..end).unwrap_or_default();
+        if let Some(from) = FromLine::read(line) {
+            return Line::Message(from);
+        }
+        match begins_field(text.get(end + 1..).unwrap_or_default()) {
+            Some(true) => Line::Message(FromLine::without_time(line)),
+            None if !self.finished => Line::Unknown,
+            _ => Line::Text,
         }
     }
 
@@ -401,7 +424,18 @@ fn is_blank(text: &[u8]) -> bool {
     text.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
 }
 
-/// Does this line begin a message?
+/// Does a header field begin here, and no URL? `None`: what has come does not tell.
+fn begins_field(text: &[u8]) -> Option<bool> {
+    let name =
+        text.iter().take(MAX_NAME).take_while(|byte| byte.is_ascii_graphic() && **byte != b':').count();
+    match text.get(name..).unwrap_or_default() {
+        [] | [b':'] | [b':', b'/'] => None,
+        [b':', b'/', b'/', ..] => Some(false),
+        [first, ..] => Some(name > 0 && *first == b':'),
+    }
+}
+
+/// Does this line, among the headers of another, begin a message?
 fn is_from_line(line: &[u8]) -> bool {
     line.starts_with(FROM) && date::from_line(line).is_some()
 }

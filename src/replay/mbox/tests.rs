@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 const LINE: &str = "From a@x.example Mon Apr 29 00:01:27 2019";
 
-type Owned = (Vec<u8>, Timestamp, Vec<u8>, bool);
+type Owned = (Vec<u8>, Option<Timestamp>, Vec<u8>, bool);
 
 fn owned(message: Message<'_>) -> Owned {
     let lines = message.head.split_inclusive(|byte| *byte == b'\n').scan(0, |end, line| {
@@ -41,9 +41,16 @@ fn split_in(text: &[u8], piece: usize) -> Vec<Owned> {
 fn naive(text: &[u8]) -> Vec<Owned> {
     let mut found: Vec<Owned> = Vec::new();
     let (mut in_head, mut after_empty) = (false, true);
+    let mut rest = text;
     for line in text.split_inclusive(|byte| *byte == b'\n') {
+        rest = &rest[line.len()..];
         let bare = line.strip_suffix(b"\n").unwrap_or(line);
-        let from = date::from_line(bare).filter(|_| after_empty || in_head);
+        let undated = || {
+            let sender = bare.strip_prefix(FROM)?.trim_ascii().split(u8::is_ascii_whitespace).next()?;
+            (after_empty && begins_field(rest) == Some(true)).then_some((sender, None))
+        };
+        let dated = date::from_line(bare).filter(|_| after_empty || in_head);
+        let from = dated.map(|(sender, at)| (sender, Some(at))).or_else(undated);
         let empty = matches!(bare, b"" | b"\r") && line.ends_with(b"\n");
         if let Some((sender, at)) = from {
             found.push((sender.to_vec(), at, Vec::new(), false));
@@ -76,6 +83,31 @@ fn messages_are_told_apart() {
 #[test]
 fn a_message_that_was_cut_short_does_not_swallow_the_next() {
     assert_eq!(heads(&format!("{LINE}\nA: 1\n{LINE}\nB: 2\n{LINE}")), ["A: 1\n", "B: 2\n", ""]);
+}
+
+#[test]
+fn a_line_without_a_time_begins_a_message_where_a_field_follows() {
+    for from in [
+        "From ",
+        "From s1@x.example",
+        "From s1@x.example 2024-03-01 09:00:00",
+        "From s1@x.example Fri, 1 Mar 2024 09:00:00 +0000",
+        "From s1@x.example Ven Mar  1 09:00:00 2024",
+    ] {
+        let text = format!("{from}\nA: 1\n\nx\n\n{from}\r\nB-b: 2\r\n\r\n{LINE}\nC: 3\n{from}\nD: 4\n");
+        for piece in [1, 7, BUFFER] {
+            let found = split_in(text.as_bytes(), piece);
+            let times: Vec<bool> = found.iter().map(|(_, at, ..)| at.is_some()).collect();
+            assert_eq!(times, [false, false, true], "{from}: among headers it is one of their lines");
+            assert_eq!(found[0].0, from.split(' ').nth(1).unwrap().as_bytes());
+        }
+    }
+    for prose in
+        ["From here on\nwe go", "From http://x.example\nhttp://y.example", "From\nA: 1", "From x\n\nA: 1"]
+    {
+        assert_eq!(heads(&format!("{LINE}\nA: 1\n\n{prose}\n")), ["A: 1\n"], "{prose}");
+        assert_eq!(heads(prose), [""; 0], "{prose}");
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ const REORDER_BYTES: usize = 16 * 1024 * 1024;
 /// Reads an mbox from a file or a pipe, in constant memory.
 pub struct MboxSource<R> {
     reader: R,
-    arrival: Arrival,
+    arrival: Option<Arrival>,
     splitter: Splitter,
     finished: bool,
     /// Why nothing more can be read; told when all that was read is out.
@@ -42,11 +42,12 @@ pub struct MboxSource<R> {
 }
 
 impl<R: Read> MboxSource<R> {
-    /// Messages arrived when `arrival` says so; by itself, when their `From ` lines say.
+    /// Messages arrived when `arrival` says so; by itself, when their `From ` lines say, and where those do not, their
+    /// fields.
     pub fn new(reader: R, arrival: Option<Arrival>) -> Self {
         Self {
             reader,
-            arrival: arrival.unwrap_or(Arrival::FromLine),
+            arrival,
             splitter: Splitter::new(),
             finished: false,
             failed: None,
@@ -152,7 +153,7 @@ impl<R: Read> Source for MboxSource<R> {
     }
 }
 
-fn time_of(message: &Message<'_>, arrival: Arrival, skipped: &mut Skipped) -> Option<Timestamp> {
+fn time_of(message: &Message<'_>, arrival: Option<Arrival>, skipped: &mut Skipped) -> Option<Timestamp> {
     if header::fields(message.head).next().is_none() {
         skipped.count(Skip::NoFields);
         return None;
@@ -161,8 +162,9 @@ fn time_of(message: &Message<'_>, arrival: Arrival, skipped: &mut Skipped) -> Op
         skipped.count(Skip::HeaderCut);
     }
     let at = match arrival {
-        Arrival::FromLine => Some(message.at),
-        field => header::arrival(message.head, Some(field)),
+        None => message.at.or_else(|| header::arrival(message.head, None)),
+        Some(Arrival::FromLine) => message.at,
+        field => header::arrival(message.head, field),
     };
     if at.is_none() {
         skipped.count(Skip::NoArrival);

@@ -126,6 +126,20 @@ fn what_is_wrong_with_an_mbox_is_counted() {
 }
 
 #[test]
+fn an_mbox_without_times_is_played_by_its_fields() {
+    let times = |arrival| {
+        let dated = String::from_utf8(dated(7, "a")).unwrap();
+        let text = format!("From \n{dated}\nFrom a@x.example\nSubject: no time\n\n{}", message(1, "b"));
+        let mut source = MboxSource::new(std::io::Cursor::new(text), arrival);
+        (all(&mut source), source.skipped().of(Skip::NoArrival))
+    };
+    let found = |subjects: &[&str]| subjects.iter().map(|subject| (*subject).to_owned()).collect::<Vec<_>>();
+    assert_eq!(times(None), (found(&["b", "a"]), 1));
+    assert_eq!(times(Some(Arrival::Date)), (found(&["a"]), 2));
+    assert_eq!(times(Some(Arrival::FromLine)), (found(&["b"]), 2));
+}
+
+#[test]
 fn the_null_sender_of_an_mbox() {
     let text = "From MAILER-DAEMON Mon Apr 29 00:00:00 2019\nSubject: x\n\n";
     let mut message = Arrived::default();
