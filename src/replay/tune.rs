@@ -45,10 +45,14 @@ impl Tried<'_> {
     /// `free` is the number of messages that always pass on a list, as it is configured.
     pub fn fragment(&self, free: impl Fn(&str) -> u32) -> String {
         let present = self.present;
-        let mut text =
+        let mut text = String::new();
+        for sentence in present.disorder().into_iter().flatten() {
+            let _ = writeln!(text, "# {sentence}");
+        }
+        text.push_str(
             "# Suggested by becalm tune, from past mail. Paste what you want into becalm.toml; where a \
-                        list has\n# an entry already, add the lines to that one. Only the people of a storm were varied; budget, window,\n# quiet and delay are as configured.\n"
-                .to_owned();
+                        list has\n# an entry already, add the lines to that one. Only the people of a storm were varied; budget, window,\n# quiet and delay are as configured.\n",
+        );
         if let (Some(first), Some(last)) = (present.first, present.last) {
             let _ = writeln!(
                 text,
@@ -160,6 +164,16 @@ mod tests {
         assert_eq!(text.matches("[[list]]").count(), 1, "{text}");
         assert!(text.contains("#   at 5: 3 storms, 0 delayed, 60 held"), "{text}");
         assert!(tried.fragment(|_| 12).contains("free = 10"));
+    }
+
+    #[test]
+    fn mail_in_the_wrong_order_is_told_first() {
+        let present =
+            Report { messages: 1_000, out_of_order: 11, ..report(vec![list("l@example.org", 0, 0)]) };
+        let tried = Tried { present: &present, candidates: Vec::new(), sized_here: BTreeSet::new() };
+        let text = tried.fragment(|_| 3);
+        assert!(text.starts_with("# The order of the mail is wrong: 11 of 1,000 messages"), "{text}");
+        assert!(toml::from_str::<toml::Value>(&text).is_ok(), "{text}");
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub(super) fn scenarios(kinds: &[Kind]) -> String {
 /// One rule's report.
 pub(super) fn report(report: &Report) -> String {
     let mut text = String::new();
+    if let Some([what, remedy]) = report.disorder() {
+        let _ = writeln!(text, "{what}\n{remedy}\n");
+    }
     if let (Some(first), Some(last)) = (report.first, report.last) {
         let _ = writeln!(text, "{}, mail from {} to {}\n", report.policy, first.rfc3339(), last.rfc3339());
     }
@@ -222,4 +225,21 @@ fn short(subject: &str) -> String {
 /// What stands in mail must not command the terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mail_in_the_wrong_order_is_told_first() {
+        let of = |out_of_order| Report { messages: 1_000, out_of_order, ..Report::default() };
+        let text = report(&of(11));
+        assert!(
+            text.starts_with("The order of the mail is wrong: 11 of 1,000 messages came so late"),
+            "{text}"
+        );
+        assert!(text.contains("--folder"), "{text}");
+        assert!(!report(&of(10)).contains("wrong"), "some come late in any mbox");
+    }
 }

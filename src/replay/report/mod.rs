@@ -67,6 +67,27 @@ pub struct Report {
     pub left_out: u64,
 }
 
+/// Of so many messages one may come out of order; where more do, the mail is in no order of arrival.
+const DISORDER: u64 = 100;
+
+impl Report {
+    /// Where so much was out of order that the result is none: that, and what to do, in two sentences.
+    pub fn disorder(&self) -> Option<[String; 2]> {
+        let is_disordered = self.out_of_order.saturating_mul(DISORDER) > self.messages;
+        is_disordered.then(|| {
+            let (late, all) = (words::count(self.out_of_order), words::many(self.messages, "message", "messages"));
+            [
+                format!(
+                    "The order of the mail is wrong: {late} of {all} came so late that they were played at another \
+                     time than their own. The result cannot be trusted."
+                ),
+                "An mbox must have the oldest first; a folder with one message a file is sorted: give it with --folder."
+                    .to_owned(),
+            ]
+        })
+    }
+}
+
 /// Storms, suspicions and near-storms that a report holds, of each.
 pub const MAX_EPISODES: usize = 1_000;
 

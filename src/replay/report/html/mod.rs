@@ -61,7 +61,11 @@ impl Page<'_> {
 
     fn opening(&self, page: &mut String, report: &Report) {
         let name = words::policy(&report.policy);
-        let _ = write!(page, "<header><h1>{}</h1>", Sentence(&headline(report)));
+        page.push_str("<header>");
+        for sentence in report.disorder().into_iter().flatten() {
+            let _ = write!(page, "<p class=\"lead warning\">{}</p>", Sentence(&sentence));
+        }
+        let _ = write!(page, "<h1>{}</h1>", Sentence(&headline(report)));
         for sentence in summary(report) {
             let _ = write!(page, "<p class=\"lead\">{}</p>", Sentence(&sentence));
         }

@@ -241,6 +241,16 @@ fn every_kind_of_day_has_its_headline() {
     assert_eq!(page(&[], "x"), "");
 }
 
+#[test]
+fn mail_in_the_wrong_order_is_told_first() {
+    let wrong = Report { out_of_order: 11, ..report("x") };
+    let wrong = page(&[(String::new(), &wrong)], "x");
+    let place = |what: &str| wrong.find(what).unwrap_or_else(|| panic!("{what}"));
+    assert!(place("The result cannot be trusted.") < place("--folder") && place("--folder") < place("<h1>"));
+    tags(&wrong);
+    assert!(!page(&[(String::new(), &report("x"))], "x").contains("trusted"));
+}
+
 /// `BECALM_PAGE=FILE cargo test --lib a_page_to_look_at` writes one.
 #[test]
 fn a_page_to_look_at() {
