@@ -62,6 +62,9 @@ impl Tried<'_> {
                 words::moment(last)
             );
         }
+        for (reason, count) in &present.skipped {
+            let _ = writeln!(text, "# Not played: {}, {reason}.", words::count(*count));
+        }
         for list in &present.lists {
             self.list(&mut text, list, &free);
         }
@@ -174,6 +177,16 @@ mod tests {
         let text = tried.fragment(|_| 3);
         assert!(text.starts_with("# The order of the mail is wrong: 11 of 1,000 messages"), "{text}");
         assert!(toml::from_str::<toml::Value>(&text).is_ok(), "{text}");
+    }
+
+    #[test]
+    fn what_was_not_played_is_told() {
+        let skipped = [("no time of arrival".to_owned(), 1_234), ("not a regular file".to_owned(), 1)];
+        let present = Report { skipped: skipped.into(), ..report(Vec::new()) };
+        let tried = Tried { present: &present, candidates: Vec::new(), sized_here: BTreeSet::new() };
+        let text = tried.fragment(|_| 3);
+        let told = "# Not played: 1,234, no time of arrival.\n# Not played: 1, not a regular file.\n";
+        assert!(text.contains(told), "{text}");
     }
 
     #[test]
