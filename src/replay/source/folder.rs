@@ -50,11 +50,12 @@ impl FolderSource {
     /// Walks the folder. Symbolic links are not followed.
     ///
     /// # Errors
-    /// The folder itself cannot be read, or the temporary file not be made or written.
+    /// The folder itself cannot be read, or the temporary file not be made or written; a Maildir without `cur` and `new`.
     pub fn open(folder: &Path, layout: Layout, arrival: Option<Arrival>) -> std::io::Result<Self> {
         let mut walk = Walk {
             layout,
             arrival,
+            found: false,
             messages: Vec::new(),
             paths: BufWriter::new(tempfile::tempfile()?),
             written: 0,
@@ -62,6 +63,10 @@ impl FolderSource {
             skipped: Skipped::default(),
         };
         walk.walk(folder)?;
+        if !walk.found {
+            let none = "there is no folder `cur` or `new` in it, as in a Maildir: read it with --folder";
+            return Err(std::io::Error::new(std::io::ErrorKind::NotFound, none));
+        }
         let Walk { mut messages, paths, buffer, skipped, .. } = walk;
         messages.sort_unstable();
         let paths = paths.into_inner().map_err(|error| error.into_error())?;
@@ -101,6 +106,8 @@ impl Source for FolderSource {
 struct Walk {
     layout: Layout,
     arrival: Option<Arrival>,
+    /// A folder that is for messages.
+    found: bool,
     messages: Vec<(u64, u64)>,
     paths: BufWriter<File>,
     written: u64,
@@ -140,9 +147,11 @@ impl Walk {
         Ok(())
     }
 
-    fn is_for_messages(&self, folder: &Path) -> bool {
+    fn is_for_messages(&mut self, folder: &Path) -> bool {
         let name = folder.file_name().unwrap_or_default();
-        self.layout == Layout::Files || name == "cur" || name == "new"
+        let is_for_them = self.layout == Layout::Files || name == "cur" || name == "new";
+        self.found |= is_for_them;
+        is_for_them
     }
 
     fn file(&mut self, path: &Path) -> std::io::Result<()> {

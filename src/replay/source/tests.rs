@@ -202,6 +202,16 @@ fn a_maildir_is_what_is_in_cur_and_new() {
 }
 
 #[test]
+fn a_folder_that_is_no_maildir_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a.eml", &dated(1, "a"));
+    let why = FolderSource::open(folder.path(), Layout::Maildir, None).err().unwrap().to_string();
+    assert!(why.contains("no folder `cur` or `new`") && why.contains("--folder"), "{why}");
+    std::fs::create_dir(folder.path().join("new")).unwrap();
+    assert!(all(&mut FolderSource::open(folder.path(), Layout::Maildir, None).unwrap()).is_empty());
+}
+
+#[test]
 fn several_sources_are_one_by_time() {
     let one = [message(1, "a"), message(4, "d")].concat();
     let other = [message(2, "b"), message(3, "c"), message(5, "e")].concat();
