@@ -30,7 +30,7 @@ impl Copies {
         }
         let passed = match &decision.action {
             Action::Accept => weighed.own,
-            Action::Strip { recipients } => left(tx, recipients).min(weighed.own),
+            Action::Strip { recipients } => tx.reached_without(recipients).min(weighed.own),
             Action::Hold | Action::Defer { .. } | Action::Reject { .. } | Action::Discard => 0,
         };
         let is_observed = decision.action == Action::Accept && decision.would != Action::Accept;
@@ -42,11 +42,18 @@ impl Copies {
     }
 }
 
-/// What a message still reaches without these recipients, which are lists.
-fn left(tx: &Transaction, stripped: &[Box<[u8]>]) -> u64 {
-    let stays = |list: &Arc<WatchedList>| {
-        tx.lists.iter().any(|recipient| recipient.list.key == list.key && !stripped.contains(&recipient.raw))
-    };
-    let lists: SmallVec<[Arc<WatchedList>; 2]> = tx.distinct_lists().into_iter().filter(stays).collect();
-    audience(&tx.world, lists.iter()).saturating_add(tx.plain_recipients())
+impl Transaction {
+    /// The lists that the message still goes to without these recipients, which are lists.
+    pub fn lists_without(&self, stripped: &[Box<[u8]>]) -> SmallVec<[Arc<WatchedList>; 2]> {
+        let stays = |list: &Arc<WatchedList>| {
+            let mut named = self.lists.iter().filter(|recipient| recipient.list.key == list.key);
+            named.any(|recipient| !stripped.contains(&recipient.raw))
+        };
+        self.distinct_lists().into_iter().filter(stays).collect()
+    }
+
+    /// Mailboxes that it still reaches.
+    pub fn reached_without(&self, stripped: &[Box<[u8]>]) -> u64 {
+        audience(&self.world, self.lists_without(stripped).iter()).saturating_add(self.plain_recipients())
+    }
 }

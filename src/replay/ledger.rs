@@ -284,6 +284,28 @@ impl Ledger {
         self.settle(parts, at, copies, fate);
     }
 
+    /// A message that was taken off the lists on which it does not stay, and that reaches `passed` mailboxes nonetheless.
+    pub fn stripped(&mut self, judged: &Judged<'_>, passed: u64, stays: impl Fn(&Part) -> bool) {
+        let Judged { at, parts, copies, .. } = *judged;
+        self.copies_without = self.copies_without.saturating_add(copies);
+        self.copies_with = self.copies_with.saturating_add(passed);
+        self.held += 1;
+        let course = self.course.get_or_insert_with(|| Course::new(at));
+        Fate::Held.draw(course, at, copies);
+        // One message, of which copies come after all.
+        Fate::Released.draw(course, at, passed);
+        for part in parts {
+            let books = self.books(part.list);
+            books.messages += 1;
+            if stays(part) {
+                self.remember(part, at, passed, Fate::Delivered);
+            } else {
+                books.held += 1;
+                self.remember(part, at, copies.saturating_sub(passed), Fate::Held);
+            }
+        }
+    }
+
     /// A message that was stopped at once: what its client meets, and whether it was above a rate limit.
     pub fn stopped(&mut self, action: &str, limited: bool) {
         match self.stopped.get_mut(action) {
@@ -458,36 +480,36 @@ impl Ledger {
     fn settle(&mut self, parts: &[Part], at: Timestamp, copies: u64, fate: Fate) {
         fate.draw(self.course.get_or_insert_with(|| Course::new(at)), at, copies);
         for part in parts {
-            let recent = &mut self.books(part.list).recent;
-            while recent.front().is_some_and(|first| at.since(first.at) > BEFORE)
-                || recent.len() >= MAX_RECENT
-            {
-                recent.pop_front();
-            }
-            recent.push_back(Recent { at, part: *part, copies, fate });
-            for place in [(part.list, None), (part.list, Some(part.conversation))] {
-                let index = if self.open.is_empty() {
-                    None
-                } else {
-                    self.open.get(&place).and_then(|open| open.storm)
-                };
-                let Some(storm) = index.and_then(|index| self.storms.get_mut(index)) else { continue };
-                let report = &mut storm.report;
-                match fate {
-                    Fate::Delivered | Fate::Released => {
-                        report.replies_delivered += 1;
-                        report.copies_delivered = report.copies_delivered.saturating_add(copies);
-                    }
-                    Fate::Held => {
-                        report.replies_held += 1;
-                        report.copies_held = report.copies_held.saturating_add(copies);
-                    }
-                    Fate::Waits => {}
+            self.remember(part, at, copies, fate);
+        }
+    }
+
+    /// The same on one of them.
+    fn remember(&mut self, part: &Part, at: Timestamp, copies: u64, fate: Fate) {
+        let recent = &mut self.books(part.list).recent;
+        while recent.front().is_some_and(|first| at.since(first.at) > BEFORE) || recent.len() >= MAX_RECENT {
+            recent.pop_front();
+        }
+        recent.push_back(Recent { at, part: *part, copies, fate });
+        for place in [(part.list, None), (part.list, Some(part.conversation))] {
+            let index =
+                if self.open.is_empty() { None } else { self.open.get(&place).and_then(|open| open.storm) };
+            let Some(storm) = index.and_then(|index| self.storms.get_mut(index)) else { continue };
+            let report = &mut storm.report;
+            match fate {
+                Fate::Delivered | Fate::Released => {
+                    report.replies_delivered += 1;
+                    report.copies_delivered = report.copies_delivered.saturating_add(copies);
                 }
+                Fate::Held => {
+                    report.replies_held += 1;
+                    report.copies_held = report.copies_held.saturating_add(copies);
+                }
+                Fate::Waits => {}
             }
-            for drawn in self.drawn.iter_mut().filter(|drawn| drawn.list == part.list && at <= drawn.until) {
-                fate.draw(&mut drawn.course, at, copies);
-            }
+        }
+        for drawn in self.drawn.iter_mut().filter(|drawn| drawn.list == part.list && at <= drawn.until) {
+            fate.draw(&mut drawn.course, at, copies);
         }
     }
 }

@@ -302,7 +302,16 @@ impl Run {
             for seen in &self.shares {
                 ledger.counts(seen.part(), now, seen.counts, seen.calm, &subject);
             }
-            ledger.message(&judged, verdict);
+            match &decision.action {
+                Action::Strip { recipients } if verdict == Verdict::Hold => {
+                    let left = self.tx.lists_without(recipients);
+                    let known = &self.known;
+                    let stays =
+                        |part: &Part| left.iter().any(|list| known.by_key.get(&list.key) == Some(&part.list));
+                    ledger.stripped(&judged, self.tx.reached_without(recipients), stays);
+                }
+                _ => ledger.message(&judged, verdict),
+            }
             if verdict == Verdict::Hold {
                 ledger.stopped(decision.action.name(), matches!(decision.reason, Reason::Limit(_)));
             }

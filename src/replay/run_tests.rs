@@ -1,10 +1,16 @@
 //! The run: verdicts, delays and episodes in virtual time.
 
+use std::sync::Arc;
+
 use super::judge::{Declared, Judge, Posting, Ruling, Verdict};
 use super::report::{Report, State};
 use super::run::{Mail, Run};
 use super::stage;
-use crate::storm::policy::Policy;
+use crate::directory::snapshot::{List, Snapshot};
+use crate::engine::{Exempt, Parts, Watch};
+use crate::mail::AddressRules;
+use crate::storm::limits::LimitSettings;
+use crate::storm::policy::{Mode, Policy};
 use crate::time::Timestamp;
 
 const LIST: &str = "all@x.example";
@@ -85,6 +91,38 @@ fn a_storm_overtakes_what_waits_and_ends_without_mail() {
         (12, 3, 6, 3)
     );
     assert_eq!(report.lists[0].quietest, Some(13));
+}
+
+#[test]
+fn what_is_taken_off_a_list_reaches_the_others() {
+    let lists = vec![stage::assumed(LIST, 100_000), stage::assumed("few@x.example", 3)];
+    let parts = Parts {
+        snapshot: Arc::new(Snapshot::of(lists, AddressRules::default())),
+        default_policy: Policy { mode: Mode::Strip, ..Policy::default() },
+        exempt: Exempt::default(),
+        watch: Watch::default(),
+        limits: LimitSettings::default(),
+    };
+    let strips = |_: &List| Policy { mode: Mode::Strip, ..Policy::default() };
+    let mut run = Run::new("becalm", parts, strips, stage::SMALL).unwrap();
+    for number in 0..12 {
+        reply(&mut run, number, number);
+    }
+    let head = format!(
+        "From: p20@x.example\nTo: {LIST}, few@x.example, one@x.example\nSubject: Re: Test\nMessage-ID: <20@x.example>\n\
+         References: <first@x.example>\n"
+    );
+    let mail = Mail { at: at(20), sender: b"p@x.example", list: None, head: head.as_bytes(), lines: &[] };
+    assert_eq!(run.play(&mail), Verdict::Hold);
+    let report = finish(run);
+    assert_eq!((report.copies_with, report.copies_without), (300_003, 1_300_003));
+    let of = |address: &str| report.lists.iter().find(|list| list.address == address).unwrap();
+    assert_eq!((of(LIST).messages, of(LIST).held), (13, 10));
+    assert_eq!((of("few@x.example").messages, of("few@x.example").held), (1, 0));
+    assert_eq!((report.storms[0].replies_held, report.storms[0].copies_held), (10, 1_000_000));
+    let course = &report.timelines[0].buckets;
+    assert_eq!(course.iter().map(|bucket| bucket.copies_with).sum::<u64>(), 300_003);
+    assert_eq!(course.iter().map(|bucket| bucket.replies).sum::<u64>(), 13);
 }
 
 #[test]
