@@ -13,13 +13,14 @@ mod filters;
 mod report;
 
 use std::io;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 
-use becalm::load::bare::{self, Bare, Runtime};
+use becalm::load::bare::{self, Bare, Listener, Runtime};
 use becalm::load::process::own_cpu;
 use becalm::load::{End, Generator, Load, Mix, Shape};
 use becalm::milter::mta::Profile;
@@ -67,7 +68,8 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let done = match (&options.serve, &options.runtime, &options.socket) {
         (Some(bare), Some(runtime), Some(socket)) => {
-            bare::serve(*bare, *runtime, socket).map(|never| match never {})
+            let listener = UnixListener::bind(socket).map(Listener::Unix);
+            listener.and_then(|listener| bare::serve(*bare, *runtime, listener)).map(|never| match never {})
         }
         _ if options.bench => measure(&options),
         _ => {

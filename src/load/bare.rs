@@ -6,14 +6,14 @@
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::io;
-use std::path::Path;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use crate::milter::{AtData, Changes, Client, Filter, FinalReply, Macros, Session, SessionLimits};
 use clap::ValueEnum;
 use memchr::memchr;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Builder;
 
 /// The longest frame: a chunk of a body, its command included.
@@ -42,13 +42,36 @@ pub enum Runtime {
     PerThread,
 }
 
+/// What a filter listens on.
+pub enum Listener {
+    /// A unix socket.
+    Unix(UnixListener),
+    /// TCP.
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Self::Unix(listener) => listener.set_nonblocking(true),
+            Self::Tcp(listener) => listener.set_nonblocking(true),
+        }
+    }
+
+    fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Unix(listener) => listener.try_clone().map(Self::Unix),
+            Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+        }
+    }
+}
+
 /// Serves until it is killed.
 ///
 /// # Errors
-/// When it cannot listen at `socket`.
-pub fn serve(bare: Bare, runtime: Runtime, socket: &Path) -> io::Result<Infallible> {
-    let listener = std::os::unix::net::UnixListener::bind(socket)?;
-    listener.set_nonblocking(true)?;
+/// When it cannot be started.
+pub fn serve(bare: Bare, runtime: Runtime, listener: Listener) -> io::Result<Infallible> {
+    listener.set_nonblocking()?;
     let threads = std::thread::available_parallelism()?.get();
     match runtime {
         Runtime::Shared => {
@@ -65,22 +88,38 @@ pub fn serve(bare: Bare, runtime: Runtime, socket: &Path) -> io::Result<Infallib
     }
 }
 
-fn on_this_thread(listener: std::os::unix::net::UnixListener, bare: Bare) -> io::Result<Infallible> {
+fn on_this_thread(listener: Listener, bare: Bare) -> io::Result<Infallible> {
     Builder::new_current_thread().enable_all().build()?.block_on(accept(listener, bare))
 }
 
-async fn accept(listener: std::os::unix::net::UnixListener, bare: Bare) -> io::Result<Infallible> {
-    let listener = tokio::net::UnixListener::from_std(listener)?;
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(session(stream, bare))),
-            // No descriptor is free, or a client is gone already: those who have one go on, and give it back.
-            Err(_) => tokio::time::sleep(TRY_AGAIN).await,
+async fn accept(listener: Listener, bare: Bare) -> io::Result<Infallible> {
+    match listener {
+        Listener::Unix(listener) => {
+            let listener = tokio::net::UnixListener::from_std(listener)?;
+            loop {
+                take(listener.accept().await.map(|(stream, _)| stream), bare).await;
+            }
+        }
+        Listener::Tcp(listener) => {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let accepted =
+                |(stream, _): (tokio::net::TcpStream, _)| stream.set_nodelay(true).map(|()| stream);
+            loop {
+                take(listener.accept().await.and_then(accepted), bare).await;
+            }
         }
     }
 }
 
-async fn session(mut stream: UnixStream, bare: Bare) -> io::Result<()> {
+async fn take(accepted: io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>, bare: Bare) {
+    match accepted {
+        Ok(stream) => drop(tokio::spawn(session(stream, bare))),
+        // No descriptor is free, or a client is gone already: those who have one go on, and give it back.
+        Err(_) => tokio::time::sleep(TRY_AGAIN).await,
+    }
+}
+
+async fn session(mut stream: impl AsyncRead + AsyncWrite + Unpin, bare: Bare) -> io::Result<()> {
     let at_data: &[u8] = if bare == Bare::Data { b"\0\0\0\x01a" } else { b"\0\0\0\x01c" };
     let at_end: &[u8] = match bare {
         Bare::Hold => b"\0\0\0\x1ai\0\0\0\0X-Becalm\0value, held\0\0\0\0\x07qstorm\0\0\0\0\x01a",

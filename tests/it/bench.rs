@@ -152,17 +152,30 @@ fn against_a_filter_that_does_nothing_with_an_exit_status() {
 fn the_filter_that_does_nothing_ends_with_a_benchmark_that_is_killed_or_interrupted() {
     let becalm = Becalm::start("");
     for signal in [Signal::KILL, Signal::INT] {
-        ends_with_its_benchmark(&becalm, signal);
+        ends_with_its_benchmark(&becalm.milter(), "noop.sock", signal);
     }
 }
 
-/// The signal goes to the group, as a terminal's Ctrl-C does.
-fn ends_with_its_benchmark(becalm: &Becalm, signal: Signal) {
+#[test]
+fn the_filter_that_does_nothing_listens_as_the_other_one_does() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("inet:{port}@127.0.0.1");
+    let sockets = format!("listen.sockets = ['{address}']\n");
+    let _becalm = Becalm::start_on_own_sockets(&sockets, |program| program);
+    ends_with_its_benchmark(&address, "noop.port", Signal::INT);
+    let report = fine(&["--socket", &address, "--against", "noop", "-n", "100", "--rounds", "1"]);
+    let noop = &report["filters"][1];
+    assert_eq!(noop["messages"], 100);
+    assert!(number(noop, "cpu_us_per_message") > 0.0, "its process is known nonetheless");
+}
+
+/// The signal goes to the group, as a terminal's Ctrl-C does. `file`: in its folder, when it listens.
+fn ends_with_its_benchmark(filter: &str, file: &str, signal: Signal) {
     let folder = open_folder();
     // Whoever runs the tests in the background has SIGINT ignored, and so have their children.
     let mut bench = Command::new("env")
         .args(["--default-signal=INT", env!("CARGO_BIN_EXE_becalm")])
-        .args(["bench", "--socket", &becalm.milter(), "--against", "noop", "--duration", "100s"])
+        .args(["bench", "--socket", filter, "--against", "noop", "--duration", "100s"])
         .env("TMPDIR", folder.path())
         .process_group(0)
         .stdout(Stdio::null())
@@ -170,7 +183,7 @@ fn ends_with_its_benchmark(becalm: &Becalm, signal: Signal) {
         .spawn()
         .unwrap();
     let entries = || std::fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.path());
-    let socket = |path: PathBuf| path.join("noop.sock").exists().then_some(path);
+    let socket = |path: PathBuf| path.join(file).exists().then_some(path);
     let own = wait_until("it listens", || entries().find_map(socket));
     let serves = || {
         let processes = std::fs::read_dir("/proc").unwrap().flatten();

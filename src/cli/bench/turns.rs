@@ -78,10 +78,10 @@ pub fn contenders(args: &BenchArgs) -> anyhow::Result<Vec<Contender>> {
             contenders.push(by_milter(address, address.to_string(), args.against_pid, None)?);
         }
         Some(Against::Noop(does)) => {
-            let noop = Noop::start(*does)?;
+            let noop = Noop::start(*does, &args.socket)?;
             let name = if *does == crate::load::bare::Bare::Data { "noop" } else { "noop-headers" };
-            let address = noop.address();
-            contenders.push(by_milter(&address, name.to_owned(), None, Some(noop))?);
+            let (address, pid) = (noop.address().clone(), noop.pid());
+            contenders.push(by_milter(&address, name.to_owned(), Some(pid), Some(noop))?);
         }
     }
     Ok(contenders)
