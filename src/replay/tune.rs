@@ -65,6 +65,9 @@ impl Tried<'_> {
         for (reason, count) in &present.skipped {
             let _ = writeln!(text, "# Not played: {}, {reason}.", words::count(*count));
         }
+        if let Some(cut) = present.cut() {
+            let _ = writeln!(text, "# {cut}");
+        }
         for list in &present.lists {
             self.list(&mut text, list, &free);
         }

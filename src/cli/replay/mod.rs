@@ -341,7 +341,12 @@ pub(super) fn play(mut runs: Vec<Run>, mut mail: Merged) -> Vec<Vec<Report>> {
         tell!("becalm: {error}; what was read of it was played");
     }
     let skipped: Skipped = mail.skipped();
-    runs.into_iter().map(|run| run.finish(&skipped.by_reason())).collect()
+    let finished = runs.into_iter().map(|run| {
+        let mut reports = run.finish(&skipped.by_reason());
+        reports.iter_mut().for_each(|report| report.headers_cut = skipped.cut());
+        reports
+    });
+    finished.collect()
 }
 
 /// A scenario by itself, to becalm's rule or to another one.

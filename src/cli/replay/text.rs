@@ -74,6 +74,9 @@ pub(super) fn report(report: &Report) -> String {
             let _ = writeln!(text, "  {count:>8}  {reason}");
         }
     }
+    if let Some(cut) = report.cut() {
+        let _ = writeln!(text, "\n{cut}");
+    }
     if report.left_out > 0 {
         let _ = writeln!(text, "\n{} more found than a report holds.", grouped(report.left_out));
     }
@@ -230,6 +233,13 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_played_is_not_among_what_was_skipped() {
+        let text = report(&Report { headers_cut: 1, ..Report::default() });
+        assert!(text.contains("\n1 message had more than 102,400 bytes of headers: played"), "{text}");
+        assert!(!text.contains("Skipped"), "{text}");
+    }
 
     #[test]
     fn mail_in_the_wrong_order_is_told_first() {

@@ -61,6 +61,8 @@ pub struct Report {
     pub out_of_order: u64,
     /// What was not played, by reason.
     pub skipped: BTreeMap<String, u64>,
+    /// Messages that were played without the rest of their headers, which were longer than Postfix takes.
+    pub headers_cut: u64,
     /// Of the whole mail first, then of each storm (see [`Timeline::storm`]).
     pub timelines: Vec<Timeline>,
     /// Storms, suspicions, near-storms and lists that were found but are not in the report, all together.
@@ -84,6 +86,16 @@ impl Report {
                 "An mbox must have the oldest first; a folder with one message a file is sorted: give it with --folder."
                     .to_owned(),
             ]
+        })
+    }
+
+    /// What was played without the rest of its headers, in a sentence.
+    pub fn cut(&self) -> Option<String> {
+        (self.headers_cut > 0).then(|| {
+            format!(
+                "{} had more than 102,400 bytes of headers: played without the rest.",
+                words::many(self.headers_cut, "message", "messages")
+            )
         })
     }
 }

@@ -85,7 +85,7 @@ impl Source for FolderSource {
             }
             if let Some(found) = examine(&self.buffer, self.arrival, &mut self.skipped) {
                 if found.cut {
-                    self.skipped.count(Skip::HeaderCut);
+                    self.skipped.count_cut();
                 }
                 message.reset();
                 message.at = found.at;

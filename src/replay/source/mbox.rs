@@ -159,7 +159,7 @@ fn time_of(message: &Message<'_>, arrival: Option<Arrival>, skipped: &mut Skippe
         return None;
     }
     if message.cut {
-        skipped.count(Skip::HeaderCut);
+        skipped.count_cut();
     }
     let at = match arrival {
         None => message.at.or_else(|| header::arrival(message.head, None)),

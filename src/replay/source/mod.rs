@@ -80,9 +80,12 @@ pub trait Source {
     fn skipped(&self) -> &Skipped;
 }
 
-/// What was not played, and why.
+/// What was not played, and why; and what was not played as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Skipped(BTreeMap<Skip, u64>);
+pub struct Skipped {
+    by_reason: BTreeMap<Skip, u64>,
+    cut: u64,
+}
 
 /// Why something was not played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,8 +94,6 @@ pub enum Skip {
     NoArrival,
     /// A file or a message without header fields.
     NoFields,
-    /// Headers were longer than Postfix takes; the message was played without the rest.
-    HeaderCut,
     /// A file that is no mbox.
     NoMbox,
     /// An mbox with something else before its first message.
@@ -113,7 +114,6 @@ impl Skip {
         match self {
             Self::NoArrival => "no time of arrival",
             Self::NoFields => "no header fields",
-            Self::HeaderCut => "headers cut after 102,400 bytes (played)",
             Self::NoMbox => "not an mbox: no `From ` line",
             Self::Stray => "text before the first message of an mbox",
             Self::Unreadable => "could not be read",
@@ -127,24 +127,35 @@ impl Skip {
 impl Skipped {
     /// Counts one.
     pub fn count(&mut self, why: Skip) {
-        *self.0.entry(why).or_default() += 1;
+        *self.by_reason.entry(why).or_default() += 1;
+    }
+
+    /// Counts a message whose headers were longer than Postfix takes: it was played without the rest.
+    pub fn count_cut(&mut self) {
+        self.cut += 1;
     }
 
     /// Adds those of another.
     pub fn add(&mut self, other: &Self) {
-        for (why, count) in &other.0 {
-            *self.0.entry(*why).or_default() += count;
+        for (why, count) in &other.by_reason {
+            *self.by_reason.entry(*why).or_default() += count;
         }
+        self.cut += other.cut;
     }
 
     /// How many for one reason.
     pub fn of(&self, why: Skip) -> u64 {
-        self.0.get(&why).copied().unwrap_or_default()
+        self.by_reason.get(&why).copied().unwrap_or_default()
+    }
+
+    /// How many were cut.
+    pub fn cut(&self) -> u64 {
+        self.cut
     }
 
     /// For a report.
     pub fn by_reason(&self) -> BTreeMap<String, u64> {
-        self.0.iter().map(|(why, count)| (why.reason().to_owned(), *count)).collect()
+        self.by_reason.iter().map(|(why, count)| (why.reason().to_owned(), *count)).collect()
     }
 }
 

@@ -161,6 +161,9 @@ impl Page<'_> {
             }
             page.push_str("</ul>");
         }
+        if let Some(cut) = report.cut() {
+            let _ = write!(page, "<p>{}</p>", Sentence(&cut));
+        }
         page.push_str(EXPLAINED);
         let version = env!("CARGO_PKG_VERSION");
         let _ = write!(page, "<footer>Made by becalm {version} (becalm replay).</footer>");

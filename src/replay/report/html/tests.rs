@@ -242,6 +242,13 @@ fn every_kind_of_day_has_its_headline() {
 }
 
 #[test]
+fn what_was_played_is_not_among_what_was_not() {
+    let cut = Report { headers_cut: 2, skipped: [].into(), ..report("x") };
+    let cut = page(&[(String::new(), &cut)], "x");
+    assert!(cut.contains("2 messages had more than 102,400 bytes of headers") && !cut.contains("Not played"));
+}
+
+#[test]
 fn mail_in_the_wrong_order_is_told_first() {
     let wrong = Report { out_of_order: 11, ..report("x") };
     let wrong = page(&[(String::new(), &wrong)], "x");
