@@ -315,13 +315,14 @@ impl Ledger {
         self.limited += u64::from(limited);
     }
 
-    /// The counts that becalm's rule saw: of a conversation's newcomers, of its authors, of the list's newcomers.
-    /// `calm`: no storm is open on the list, nor was one declared.
+    /// The counts that becalm's rule saw: of a conversation's newcomers, of its authors, of the list's newcomers,
+    /// each within the list's `window`. `calm`: no storm is open on the list, nor was one declared.
     pub fn counts(
         &mut self,
         part: Part,
         at: Timestamp,
         counts: [Count; 3],
+        window: Duration,
         calm: bool,
         subject: &dyn Fn() -> String,
     ) {
@@ -332,9 +333,9 @@ impl Ledger {
         books.list_newcomers = books.list_newcomers.max(list_newcomers.people);
         if calm {
             let here = (part.list, Some(part.conversation));
-            self.near.see(here, newcomers, at, || Some(subject()));
-            self.near.see(here, authors, at, || Some(subject()));
-            self.near.see((part.list, None), list_newcomers, at, || None);
+            self.near.see(here, newcomers, at, window, || Some(subject()));
+            self.near.see(here, authors, at, window, || Some(subject()));
+            self.near.see((part.list, None), list_newcomers, at, window, || None);
         }
     }
 

@@ -9,9 +9,6 @@ use crate::time::Timestamp;
 /// Peaks that are followed at once; more are closed early. One takes about 200 bytes.
 const MAX_OPEN: usize = 4096;
 
-/// A peak is over when its counts have stayed below half for as long as a window.
-const OVER_AFTER: Duration = Duration::from_secs(3600);
-
 /// One test's count, and what it would have had to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Count {
@@ -52,6 +49,8 @@ struct Open {
     count: Count,
     at: Timestamp,
     last: Timestamp,
+    /// It is over when its counts have stayed below half for as long.
+    window: Duration,
     conversation: Option<String>,
 }
 
@@ -59,22 +58,24 @@ struct Found {
     place: Place,
     count: Count,
     at: Timestamp,
+    window: Duration,
     conversation: Option<String>,
 }
 
 impl NearStorms {
-    /// Takes in a count of a calm list. `conversation`: its subject.
+    /// Takes in a count of a calm list, within its `window`. `conversation`: its subject.
     pub fn see(
         &mut self,
         place: Place,
         count: Count,
         at: Timestamp,
+        window: Duration,
         conversation: impl FnOnce() -> Option<String>,
     ) {
         if !count.is_near() {
             return;
         }
-        if at.since(self.swept) > OVER_AFTER || self.open.len() >= MAX_OPEN {
+        if at.since(self.swept) > window || self.open.len() >= MAX_OPEN {
             self.sweep(at);
         }
         match self.open.get_mut(&place) {
@@ -86,7 +87,7 @@ impl NearStorms {
             }
             None => {
                 let conversation = conversation();
-                self.open.insert(place, Open { count, at, last: at, conversation });
+                self.open.insert(place, Open { count, at, last: at, window, conversation });
             }
         }
     }
@@ -106,7 +107,7 @@ impl NearStorms {
                 && self.found.iter().any(|other| {
                     other.place.0 == found.place.0
                         && other.place.1.is_some()
-                        && other.at.since(found.at).max(found.at.since(other.at)) <= OVER_AFTER
+                        && other.at.since(found.at).max(found.at.since(other.at)) <= found.window
                 })
         };
         let kept = self.found.iter().filter(|found| !said_already(found)).map(|found| {
@@ -125,7 +126,7 @@ impl NearStorms {
 
     fn sweep(&mut self, now: Timestamp) {
         self.swept = now;
-        self.close(|open| now.since(open.last) > OVER_AFTER);
+        self.close(|open| now.since(open.last) > open.window);
         if self.open.len() >= MAX_OPEN {
             self.close(|_| true);
         }
@@ -134,8 +135,8 @@ impl NearStorms {
     fn close(&mut self, over: impl Fn(&Open) -> bool) {
         for (place, open) in self.open.extract_if(|_, open| over(open)) {
             if self.found.len() < MAX_EPISODES {
-                let Open { count, at, conversation, .. } = open;
-                self.found.push(Found { place, count, at, conversation });
+                let Open { count, at, window, conversation, .. } = open;
+                self.found.push(Found { place, count, at, window, conversation });
             } else {
                 self.left_out = self.left_out.saturating_add(1);
             }
@@ -146,6 +147,8 @@ impl NearStorms {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
 
     fn count(people: u32) -> Count {
         Count { people, threshold: 10, test: "conversation_newcomers" }
@@ -164,20 +167,32 @@ mod tests {
     fn a_peak_is_told_once_and_the_next_is_another() {
         let mut near = NearStorms::default();
         for (people, at) in [(4, 0), (5, 1), (8, 2), (6, 50), (5, 200), (4, 201)] {
-            near.see((0, Some(1)), count(people), minute(at), || None);
+            near.see((0, Some(1)), count(people), minute(at), HOUR, || None);
         }
         // A minute, and two minutes and more than an hour later.
-        near.see((1, Some(1)), count(9), minute(400), || None);
-        near.see((0, Some(1)), count(7), minute(401), || None);
+        near.see((1, Some(1)), count(9), minute(400), HOUR, || None);
+        near.see((0, Some(1)), count(7), minute(401), HOUR, || None);
         assert_eq!(peaks(near), [(8, 2), (5, 200), (9, 400), (7, 401)]);
+    }
+
+    #[test]
+    fn a_peak_lasts_as_long_as_its_list_counts() {
+        let seen = |window| {
+            let mut near = NearStorms::default();
+            for at in [100, 200] {
+                near.see((0, Some(1)), count(8), minute(at), window, || None);
+            }
+            peaks(near).len()
+        };
+        assert_eq!((seen(HOUR), seen(3 * HOUR)), (2, 1));
     }
 
     #[test]
     fn a_storm_is_no_near_storm() {
         let mut near = NearStorms::default();
-        near.see((0, Some(1)), count(9), minute(0), || None);
-        near.see((1, Some(1)), count(6), minute(0), || None);
-        near.see((0, Some(1)), count(10), minute(1), || None);
+        near.see((0, Some(1)), count(9), minute(0), HOUR, || None);
+        near.see((1, Some(1)), count(6), minute(0), HOUR, || None);
+        near.see((0, Some(1)), count(10), minute(1), HOUR, || None);
         near.forget(0);
         assert_eq!(peaks(near), [(6, 0)]);
     }
@@ -185,9 +200,9 @@ mod tests {
     #[test]
     fn a_list_is_told_where_its_conversations_are_not() {
         let mut near = NearStorms::default();
-        near.see((0, None), count(6), minute(0), || None);
-        near.see((0, Some(1)), count(5), minute(10), || None);
-        near.see((1, None), count(7), minute(10), || None);
+        near.see((0, None), count(6), minute(0), HOUR, || None);
+        near.see((0, Some(1)), count(5), minute(10), HOUR, || None);
+        near.see((1, None), count(7), minute(10), HOUR, || None);
         assert_eq!(peaks(near), [(5, 10), (7, 10)]);
     }
 }

@@ -86,6 +86,7 @@ pub struct Run {
 struct Seen {
     posting: Posting,
     counts: [Count; 3],
+    window: Duration,
     calm: bool,
 }
 
@@ -300,7 +301,7 @@ impl Run {
         }
         if let Some(ledger) = self.ledgers.first_mut() {
             for seen in &self.shares {
-                ledger.counts(seen.part(), now, seen.counts, seen.calm, &subject);
+                ledger.counts(seen.part(), now, seen.counts, seen.window, seen.calm, &subject);
             }
             match &decision.action {
                 Action::Strip { recipients } if verdict == Verdict::Hold => {
@@ -457,7 +458,7 @@ impl Seen {
         let calm = outcome.started.is_none()
             && !matches!(outcome.judgement, Judgement::Storm)
             && list.is_none_or(|list| list.state.phase(now) == Phase::Calm);
-        Self { posting, counts, calm }
+        Self { posting, counts, window: thresholds.window, calm }
     }
 
     fn part(&self) -> Part {

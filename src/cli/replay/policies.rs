@@ -65,7 +65,7 @@ impl PolicyName {
     /// What it does, in words.
     pub fn about(&self) -> String {
         match self {
-            Self::Becalm => "newcomers to a list within an hour, weighed in copies".to_owned(),
+            Self::Becalm => "newcomers to a list within its window, weighed in copies".to_owned(),
             Self::Rival(rival) => rival.about(),
             Self::File(_) => "becalm's rule under this configuration".to_owned(),
         }

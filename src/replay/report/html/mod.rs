@@ -174,7 +174,9 @@ const EXPLAINED: &str = "<h2>How to read this</h2><dl>\
     <dt>Copy</dt><dd>One message in one mailbox. A message to a list of 1,000 people is 1,000 copies.</dd>\
     <dt>Let through, delayed, held</dt><dd>Delivered at once; kept for some minutes and then delivered by itself; \
     kept until somebody decides. What is held is not lost.</dd>\
-    <dt>Newcomers</dt><dd>People who do not usually write to that list. A storm is many of them within an hour.</dd>\
+    <dt>Newcomers</dt><dd>People who do not usually write to that list. A storm is many of them within a \
+    window.</dd>\
+    <dt>Window</dt><dd>The time within which people are counted: an hour, unless the list has another.</dd>\
     <dt>Suspicion</dt><dd>Newcomers come too fast for calm, but it is no storm yet: their messages wait.</dd>\
     <dt>Near-storm</dt><dd>A peak of half of what would have been a storm, or more.</dd>\
     <dt>Quietest threshold</dt><dd>The smallest number of people, in place of the thresholds of a storm, at which \

@@ -69,7 +69,7 @@ pub(super) fn lists(page: &mut String, report: &Report) {
     open_table(
         page,
         "Lists",
-        "Peaks: most newcomers within an hour, in one conversation and on the list as a whole.",
+        "Peaks: most newcomers within the list's window, in one conversation and on the list as a whole.",
         &["List"],
         &["Members", "Messages", "Held", "Delayed", "Storms", "Near-storms", "Peaks", "Quietest threshold"],
     );

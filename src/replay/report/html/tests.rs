@@ -242,6 +242,12 @@ fn every_kind_of_day_has_its_headline() {
 }
 
 #[test]
+fn no_window_is_said_to_be_an_hour() {
+    let page = page(&[("about".to_owned(), &report("x"))], "x");
+    assert!(page.contains("newcomers within the list's window") && !page.contains("within an hour"));
+}
+
+#[test]
 fn what_was_played_is_not_among_what_was_not() {
     let cut = Report { headers_cut: 2, skipped: [].into(), ..report("x") };
     let cut = page(&[(String::new(), &cut)], "x");
