@@ -36,6 +36,8 @@ pub struct Contender {
     pub seconds: f64,
     /// After the last turn.
     pub memory: Option<Memory>,
+    /// Messages of the warm-up, as long as that is all there was.
+    warm_up: Option<u64>,
 }
 
 /// One turn, in a few numbers: there may be thousands, and an [`Outcome`] has half a megabyte.
@@ -130,6 +132,7 @@ impl Contender {
             all: Outcome::default(),
             seconds: 0.0,
             memory: None,
+            warm_up: None,
         })
     }
 
@@ -141,13 +144,15 @@ impl Contender {
             End::After(end) => End::After(end.min(WARM_UP)),
             End::Messages(count) => End::Messages(count.min(WARM_UP_MESSAGES).min(in_time)),
         };
-        let (_, failure) = self.drive(Load { end, ..load }, |_, _| {});
+        let (outcome, failure) = self.drive(Load { end, ..load }, |_, _| {});
+        self.warm_up = Some(outcome.messages);
         failure.map_or(Ok(()), Err)?;
         self.settle()
     }
 
     /// A turn that counts.
     pub fn turn(&mut self, load: Load, tick: impl FnMut(Duration, u64)) -> Result<(), TurnError> {
+        self.warm_up = None;
         let (before, own_before) = (self.cpu(), own_cpu());
         let (outcome, failure) = self.drive(load, tick);
         self.all.add(&outcome);
@@ -183,11 +188,12 @@ impl Contender {
             }
             _ => String::new(),
         };
-        format!(
-            "{}: {error}{ended} (after {} messages)",
-            self.name,
-            super::super::figures::grouped(self.all.messages)
-        )
+        let (when, messages) = match self.warm_up {
+            Some(messages) => ("while warming up, ", messages),
+            None => ("", self.all.messages),
+        };
+        let messages = super::super::figures::grouped(messages);
+        format!("{}: {error}{ended} ({when}after {messages} messages)", self.name)
     }
 
     fn drive(&mut self, load: Load, tick: impl FnMut(Duration, u64)) -> (Outcome, Option<TurnError>) {
