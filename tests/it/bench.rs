@@ -224,6 +224,22 @@ fn it_says_which_command_line_is_wrong_and_goes_nowhere_unasked() {
 }
 
 #[test]
+fn what_could_not_be_measured_is_one_object_too() {
+    let (code, report, said) = run(&["--socket", "unix:/nowhere/x.sock"]);
+    assert!(code == 2 && said.contains("does the filter run?"), "{said}");
+    assert!(report["error"].as_str().unwrap().contains("unix:/nowhere/x.sock"), "{report}");
+    assert_eq!((&report["passed"], &report["filters"]), (&false.into(), &Value::Array(Vec::new())));
+    let folder = open_folder();
+    let hangs = misbehaving(folder.path(), b"\0\0\0\x0dO\0\0\0\x06\0\0\0\0\0\0\0\0");
+    let (_, report, _) = run(&["--socket", &hangs, "--timeout", "300ms"]);
+    for field in
+        ["p50_us", "p99_us", "p999_us", "max_us", "load_cpu_us_per_message", "round_trips_per_message"]
+    {
+        assert_eq!(report["filters"][0][field], Value::Null, "{field}");
+    }
+}
+
+#[test]
 fn a_filter_that_dies_in_the_middle_is_reported_with_what_was_counted() {
     let becalm = Becalm::start("");
     let child = bench(&["--socket", &becalm.milter(), "--messages", "1000000000", "--json"])

@@ -49,10 +49,16 @@ pub fn run(args: &BenchArgs) -> ExitCode {
     }
 }
 
-/// A contender's failure in the middle is part of the report; what comes before the first turn is an error.
+/// A contender's failure in the middle is part of the report; what comes before the first turn is an error, and where
+/// one object is wanted, one without figures.
 fn measure(args: &BenchArgs) -> anyhow::Result<Report> {
     args.check()?;
-    let mut contenders = if args.postfix { smtp::contenders(args)? } else { turns::contenders(args)? };
+    let contenders = if args.postfix { smtp::contenders(args) } else { turns::contenders(args) };
+    let mut contenders = match contenders {
+        Ok(contenders) => contenders,
+        Err(error) if args.json => return Ok(Report::new(args, &[], Some(super::in_full(&error)))),
+        Err(error) => return Err(error),
+    };
     let progress = Progress::new(!args.json, args.load().end, args.rounds(), contenders.len());
     let error = take_turns(args, &mut contenders, &progress);
     progress.finish();

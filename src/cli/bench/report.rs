@@ -44,10 +44,11 @@ struct Figures {
     seconds: f64,
     messages: u64,
     messages_per_s: f64,
-    p50_us: f64,
-    p99_us: f64,
-    p999_us: f64,
-    max_us: f64,
+    /// None, as all of them, where nothing was measured.
+    p50_us: Option<f64>,
+    p99_us: Option<f64>,
+    p999_us: Option<f64>,
+    max_us: Option<f64>,
     /// At a fixed rate: how late the load itself was. It is part of the latencies.
     load_late_p50_us: Option<f64>,
     load_late_p99_us: Option<f64>,
@@ -68,7 +69,7 @@ struct Figures {
     memory_bytes: Option<u64>,
     peak_memory_bytes: Option<u64>,
     /// Of the load itself.
-    load_cpu_us_per_message: f64,
+    load_cpu_us_per_message: Option<f64>,
     #[serde(skip)]
     unknown_process: Option<String>,
 }
@@ -194,7 +195,8 @@ impl Figures {
         let (all, seconds) = (&contender.all, contender.seconds);
         // Only turns that came to their end have a processor time.
         let measured: u64 = contender.turns.iter().map(|turn| turn.messages).sum();
-        let a_message = |seconds: f64| seconds * 1e6 / measured.max(1) as f64;
+        let a_message = |seconds: f64| (measured > 0).then(|| seconds * 1e6 / measured as f64);
+        let quantile = |share: f64| (!all.latency.is_empty()).then(|| all.quantile(share));
         let cpu =
             contender.turns.iter().map(|turn| turn.cpu.map(|cpu| cpu.as_secs_f64())).sum::<Option<f64>>();
         let own_cpu: f64 = contender.turns.iter().map(|turn| turn.own_cpu.as_secs_f64()).sum();
@@ -205,10 +207,10 @@ impl Figures {
             seconds,
             messages: all.messages,
             messages_per_s: all.messages as f64 / seconds.max(1e-9),
-            p50_us: all.quantile(0.5),
-            p99_us: all.quantile(0.99),
-            p999_us: all.quantile(0.999),
-            max_us: all.quantile(1.0),
+            p50_us: quantile(0.5),
+            p99_us: quantile(0.99),
+            p999_us: quantile(0.999),
+            max_us: quantile(1.0),
             load_late_p50_us: all.lateness_quantile(0.5),
             load_late_p99_us: all.lateness_quantile(0.99),
             accepted: all.accepted,
@@ -220,8 +222,9 @@ impl Figures {
             headers_read: all.headers_read,
             unsent: all.unsent,
             sessions: all.sessions,
-            round_trips_per_message: (!by_smtp).then(|| all.round_trips as f64 / all.messages.max(1) as f64),
-            cpu_us_per_message: cpu.filter(|_| measured > 0).map(a_message),
+            round_trips_per_message: (!by_smtp && all.messages > 0)
+                .then(|| all.round_trips as f64 / all.messages as f64),
+            cpu_us_per_message: cpu.and_then(a_message),
             memory_bytes: contender.memory.map(|memory| memory.resident),
             peak_memory_bytes: contender.memory.map(|memory| memory.peak),
             load_cpu_us_per_message: a_message(own_cpu),
@@ -250,16 +253,12 @@ impl Figures {
                 format!("{} of {}: too slow for this rate", grouped(self.unsent), grouped(due)),
             ));
         }
-        rows.push((
-            "latency",
-            format!(
-                "p50 {}, p99 {}, p99.9 {}, max {}",
-                time(self.p50_us),
-                time(self.p99_us),
-                time(self.p999_us),
-                time(self.max_us)
-            ),
-        ));
+        if let (Some(p50), Some(p99), Some(p999), Some(max)) =
+            (self.p50_us, self.p99_us, self.p999_us, self.max_us)
+        {
+            let [p50, p99, p999, max] = [p50, p99, p999, max].map(time);
+            rows.push(("latency", format!("p50 {p50}, p99 {p99}, p99.9 {p999}, max {max}")));
+        }
         if let Some((half, most)) = self.load_late_p50_us.zip(self.load_late_p99_us) {
             let late =
                 format!("p50 {}, p99 {}: part of the latency, and not the filter's", time(half), time(most));
@@ -270,13 +269,11 @@ impl Figures {
             let read = 100.0 * self.headers_read as f64 / self.messages.max(1) as f64;
             rows.push(("round trips a message", format!("{trips:.2}; headers of {read:.0} % were read")));
         }
-        match (self.cpu_us_per_message, self.memory_bytes.zip(self.peak_memory_bytes)) {
-            (Some(cpu), Some((now, peak))) => {
+        let cpu = self.cpu_us_per_message.zip(self.load_cpu_us_per_message);
+        match (cpu, self.memory_bytes.zip(self.peak_memory_bytes)) {
+            (Some((cpu, own)), Some((now, peak))) => {
                 let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-                rows.push((
-                    "CPU a message",
-                    format!("{} (the load's own: {})", time(cpu), time(self.load_cpu_us_per_message)),
-                ));
+                rows.push(("CPU a message", format!("{} (the load's own: {})", time(cpu), time(own))));
                 rows.push(("memory", format!("{:.1} MiB, {:.1} at its peak", mib(now), mib(peak))));
             }
             _ => {
