@@ -39,9 +39,9 @@ pub(super) fn report(report: &Report) -> String {
         ("  to lists", grouped(report.list_messages)),
         ("  in conversations", grouped(report.conversations)),
         ("  delayed, then let through", share(report.messages_delayed, report.list_messages)),
+        ("    99 of 100 of these within", span(report.delay_p99_s)),
+        ("    the longest", span(report.delay_max_s)),
         (HELD, share(held, report.list_messages)),
-        ("delay, 99 of 100 at most", span(report.delay_p99_s)),
-        ("delay, longest", span(report.delay_max_s)),
         ("copies", grouped(report.copies_with)),
         ("  without a filter", grouped(report.copies_without)),
         ("storms", report.storms.len().to_string()),
@@ -239,6 +239,14 @@ mod tests {
         let text = report(&Report { headers_cut: 1, ..Report::default() });
         assert!(text.contains("\n1 message had more than 102,400 bytes of headers: played"), "{text}");
         assert!(!text.contains("Skipped"), "{text}");
+    }
+
+    #[test]
+    fn delays_are_those_of_the_delayed() {
+        let text = report(&Report { messages_delayed: 2, delay_p99_s: 600.0, ..Report::default() });
+        let mut rows = text.lines().skip_while(|row| !row.starts_with("  delayed, then let through")).skip(1);
+        let row = rows.next().unwrap();
+        assert!(row.starts_with("    99 of 100 of these within") && row.ends_with("10 min"), "{row}");
     }
 
     #[test]
