@@ -27,6 +27,9 @@ pub(super) fn scenarios(kinds: &[Kind]) -> String {
 /// One rule's report.
 pub(super) fn report(report: &Report) -> String {
     let mut text = String::new();
+    if let Some([what, why]) = report.nothing() {
+        let _ = writeln!(text, "{what}. {why}\n");
+    }
     if let Some([what, remedy]) = report.disorder() {
         let _ = writeln!(text, "{what}\n{remedy}\n");
     }
@@ -247,6 +250,16 @@ mod tests {
         let mut rows = text.lines().skip_while(|row| !row.starts_with("  delayed, then let through")).skip(1);
         let row = rows.next().unwrap();
         assert!(row.starts_with("    99 of 100 of these within") && row.ends_with("10 min"), "{row}");
+    }
+
+    #[test]
+    fn that_nothing_could_be_read_is_told_first() {
+        let skipped = [("an empty file".to_owned(), 1)];
+        let text = report(&Report { skipped: skipped.into(), ..Report::default() });
+        assert!(
+            text.starts_with("No message could be read and played. Not played: 1, an empty file.\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -89,6 +89,23 @@ impl Report {
         })
     }
 
+    /// Where there was nothing to play: that, and why, in two sentences.
+    pub fn nothing(&self) -> Option<[String; 2]> {
+        if self.messages > 0 {
+            return None;
+        }
+        let reasons: Vec<String> = self
+            .skipped
+            .iter()
+            .map(|(reason, count)| format!("{}, {reason}", words::count(*count)))
+            .collect();
+        Some(if reasons.is_empty() {
+            ["There was no mail", "No message was found."].map(str::to_owned)
+        } else {
+            ["No message could be read and played".to_owned(), format!("Not played: {}.", reasons.join("; "))]
+        })
+    }
+
     /// What was played without the rest of its headers, in a sentence.
     pub fn cut(&self) -> Option<String> {
         (self.headers_cut > 0).then(|| {

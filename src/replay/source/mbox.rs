@@ -27,6 +27,7 @@ pub struct MboxSource<R> {
     finished: bool,
     /// Why nothing more can be read; told when all that was read is out.
     failed: Option<std::io::Error>,
+    empty: bool,
     found: bool,
     remarked: bool,
     /// In order of time, and where that is the same as they came: when, and in which place.
@@ -51,6 +52,7 @@ impl<R: Read> MboxSource<R> {
             splitter: Splitter::new(),
             finished: false,
             failed: None,
+            empty: true,
             found: false,
             remarked: false,
             queue: VecDeque::with_capacity(REORDER),
@@ -104,6 +106,7 @@ impl<R: Read> MboxSource<R> {
                 };
                 self.splitter.filled(read);
                 self.finished = read == 0;
+                self.empty &= self.finished;
             }
         }
     }
@@ -127,7 +130,7 @@ impl<R: Read> MboxSource<R> {
             return;
         }
         if !self.found && self.failed.is_none() {
-            self.skipped.count(Skip::NoMbox);
+            self.skipped.count(if self.empty { Skip::Empty } else { Skip::NoMbox });
         } else if self.splitter.stray() > 0 {
             self.skipped.count(Skip::Stray);
         }

@@ -94,6 +94,8 @@ pub enum Skip {
     NoArrival,
     /// A file or a message without header fields.
     NoFields,
+    /// An mbox without a byte.
+    Empty,
     /// A file that is no mbox.
     NoMbox,
     /// An mbox with something else before its first message.
@@ -114,6 +116,7 @@ impl Skip {
         match self {
             Self::NoArrival => "no time of arrival",
             Self::NoFields => "no header fields",
+            Self::Empty => "an empty file",
             Self::NoMbox => "not an mbox: no `From ` line",
             Self::Stray => "text before the first message of an mbox",
             Self::Unreadable => "could not be read",

@@ -115,7 +115,7 @@ fn what_is_wrong_with_an_mbox_is_counted() {
         (found, source.skipped().by_reason.iter().map(|(why, count)| (*why, *count)).collect::<Vec<_>>())
     };
     assert_eq!(skipped("no mbox\n", None), (0, vec![(Skip::NoMbox, 1)]));
-    assert_eq!(skipped("", None), (0, vec![(Skip::NoMbox, 1)]));
+    assert_eq!(skipped("", None), (0, vec![(Skip::Empty, 1)]));
     let good = message(1, "a");
     assert_eq!(skipped(&format!("something else\n\n{good}"), None), (1, vec![(Skip::Stray, 1)]));
     let bare = "From a@x.example Mon Apr 29 00:00:00 2019\n\nno header\n\n";

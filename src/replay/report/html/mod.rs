@@ -198,6 +198,9 @@ fn head(page: &mut String) {
 
 /// The verdict in one sentence.
 fn headline(report: &Report) -> String {
+    if let Some([what, _]) = report.nothing() {
+        return what;
+    }
     let name = words::policy(&report.policy);
     match report.storms.as_slice() {
         [] if report.list_messages == 0 => "There was no mail to lists".to_owned(),
@@ -218,6 +221,9 @@ fn headline(report: &Report) -> String {
 
 /// What happened, in words.
 fn summary(report: &Report) -> Vec<String> {
+    if let Some([_, why]) = report.nothing() {
+        return vec![why];
+    }
     if report.list_messages == 0 {
         return vec![
             "None of the messages went to a list or to many people: there was nothing to judge.".to_owned(),

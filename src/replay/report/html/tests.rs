@@ -223,6 +223,11 @@ fn the_largest_report_makes_a_bounded_page() {
 #[test]
 fn every_kind_of_day_has_its_headline() {
     let empty = Report { policy: "becalm".to_owned(), ..Report::default() };
+    assert_eq!(headline(&empty), "There was no mail");
+    let unread = Report { skipped: [("an empty file".to_owned(), 1)].into(), ..empty.clone() };
+    assert_eq!(headline(&unread), "No message could be read and played");
+    assert_eq!(summary(&unread), ["Not played: 1, an empty file."]);
+    let empty = Report { messages: 5, ..empty };
     assert_eq!(headline(&empty), "There was no mail to lists");
     let calm = Report { list_messages: 5, copies_with: 100, copies_without: 100, ..empty.clone() };
     assert_eq!(headline(&calm), "becalm would have touched nothing");
