@@ -247,6 +247,14 @@ fn every_kind_of_day_has_its_headline() {
 }
 
 #[test]
+fn cells_that_may_be_broken_anywhere_have_a_least_width() {
+    let page = page(&[("about".to_owned(), &report("x"))], "x");
+    assert!(
+        page.contains("td > bdi { display: block; min-width: ") && page.contains("<td><bdi>x</bdi></td>")
+    );
+}
+
+#[test]
 fn no_window_is_said_to_be_an_hour() {
     let page = page(&[("about".to_owned(), &report("x"))], "x");
     assert!(page.contains("newcomers within the list's window") && !page.contains("within an hour"));
