@@ -35,13 +35,10 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (mut config, remarks) = match Config::load(&path, args.config.is_some()) {
         Ok(loaded) => loaded,
         Err(report) => {
-            super::complain(&report.to_string());
+            super::complain(&format!("{report}\n"));
             return Ok(ExitCode::from(EX_CONFIG));
         }
     };
-    for line in remarks.to_string().lines() {
-        tell!("{line}");
-    }
     if !args.listen.is_empty() {
         config.listen.sockets = args.listen;
         config.listen.given_by = GivenBy::CommandLine;
@@ -58,6 +55,9 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     // Before there is another thread: what one gives up, those that it starts lack.
     let sandbox = sandbox::confine(&config);
     let log = log.write()?;
+    for line in remarks.to_string().lines() {
+        log.say(line);
+    }
     let started = match args.takeover {
         true => Daemon::take_over(config, file, Clock::system()).context("becalm cannot start"),
         false => Daemon::start(config, file, Clock::system()).context(

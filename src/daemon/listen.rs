@@ -31,6 +31,14 @@ pub enum ListenError {
         #[source]
         source: io::Error,
     },
+    /// There is no folder for the socket.
+    #[error(
+        "cannot listen on unix:{path}: its folder is not there; create it for becalm's user, or name another socket by --listen or [listen] sockets"
+    )]
+    NoFolder {
+        /// The socket.
+        path: PathBuf,
+    },
     /// Somebody answers there.
     #[error("cannot listen on {0}: another process listens there; stop it first")]
     InUse(String),
@@ -154,7 +162,10 @@ pub fn place_unix(
     // Bound under another name and moved into place when mode and group are right: nobody sees it half made.
     let draft = path.with_extension(format!("new-{}", std::process::id()));
     let _ = std::fs::remove_file(&draft);
-    let listener = std::os::unix::net::UnixListener::bind(&draft).map_err(failed)?;
+    let listener = std::os::unix::net::UnixListener::bind(&draft).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => ListenError::NoFolder { path: path.to_owned() },
+        _ => failed(error),
+    })?;
     let dress = || -> Result<(), ListenError> {
         std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
         if let Some(group) = group {

@@ -16,7 +16,8 @@ use super::pulse::Guard;
 use super::takeover::{self, Claim, Link, Message};
 use super::workers::Workers;
 use super::{Daemon, StartError, site};
-use crate::config::Config;
+use crate::account;
+use crate::config::{Config, GivenBy, Listen};
 use crate::directory::Outcome;
 
 /// How often the supervisor looks around: storms that end without mail, the observe flag, sums for the log.
@@ -183,6 +184,20 @@ impl Daemon {
         }
     }
 
+    /// A group that is not there would keep the next becalm from starting.
+    fn check_group(&self, new: &Listen) -> Result<(), String> {
+        let standing = self.standing();
+        let old = &standing.at_start.listen;
+        match &new.group {
+            Some(group) if old.given_by != GivenBy::Supervisor && new.group != old.group => {
+                account::group_id(group)
+                    .map(drop)
+                    .map_err(|error| format!("[listen] group: {error}; create it, or name another"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Storms that fell quiet, the observe flag, sums for the log.
     fn tick(&self) {
         let events = self.shared.engine.tick(self.shared.clock.now());
@@ -243,6 +258,7 @@ impl Daemon {
         // First what can fail, for nothing must have changed then: neither here nor for the next look at the sources.
         let unkept = |error| format!("[limits]: {error}");
         new.limits.validate().map_err(unkept)?;
+        self.check_group(&new.listen)?;
         directory.reload(new.directory.clone(), new.addresses.clone(), now);
         let snapshot = Arc::clone(directory.snapshot());
         site::report_sources(&snapshot);
@@ -269,11 +285,14 @@ impl Daemon {
         let refreshed = spawn_blocking(move || {
             let now = daemon.shared.clock.now();
             let outcome = daemon.directory().refresh(now);
+            let is_changed = matches!(outcome, Outcome::Changed(_));
             let (Outcome::Changed(snapshot) | Outcome::Status(snapshot)) = outcome else { return };
             site::report_sources(&snapshot);
             let lists = snapshot.lists().len();
             let config = daemon.standing().config.clone();
             match daemon.shared.engine.set_world(site::parts(&config, snapshot), site::policy(&config), now) {
+                // Only how its sources are doing.
+                Ok(()) if !is_changed => {}
                 Ok(()) => {
                     daemon.shared.memory.checkpoint_soon();
                     info!(lists, "the directory changed");

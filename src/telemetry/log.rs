@@ -10,6 +10,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use serde_json::json;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
@@ -100,10 +101,12 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// Says something to whoever started becalm, in its place among the lines: as it is, without time and level.
+    /// Says something to whoever started becalm, in its place among the lines: as text as it is, without time and
+    /// level; else as a line like any other, whatever level is logged.
     pub fn say(&self, text: &str) {
         self.queue.put(match self.format {
-            Format::Text | Format::Json => format!("{text}\n").into_bytes(),
+            Format::Text => format!("{text}\n").into_bytes(),
+            Format::Json => format!("{}\n", json!({ "level": "INFO", "message": text })).into_bytes(),
             Format::Journald => journald::entry(Level::INFO, text),
         });
     }
