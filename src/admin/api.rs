@@ -358,7 +358,7 @@ pub struct OpenList {
     /// Their copies.
     #[serde(default)]
     pub copies_delivered: u64,
-    /// What is done with its mail; `observe` too where the list is never held.
+    /// What is done with its mail; `observe` too where the list, or at present any, is never held.
     #[serde(default)]
     pub mode: String,
 }

@@ -189,15 +189,19 @@ fn groups(config: &Config, report: &Report) -> Vec<Diagnostic> {
     let unix = config.listen.sockets.iter().any(|socket| matches!(socket, ListenAddress::Unix(_)));
     let listen = config.listen.group.as_deref().filter(|_| unix);
     let sections = [
-        ("listen", listen, "becalm cannot start"),
+        ("listen", listen, "becalm cannot start where it opens its sockets itself"),
         ("admin", config.admin.group.as_deref(), "operators have no socket to ask at"),
     ];
     sections
         .into_iter()
         .filter_map(|(section, group, so)| {
             let error = account::group_id(group?).err()?;
-            let found = Diagnostic::error(0..0, format!("`group`: {error}: {so}"))
-                .help(format!("create the group, or name another in [{section}]"));
+            let found = if error.kind() == std::io::ErrorKind::NotFound {
+                Diagnostic::error(0..0, format!("`group`: {error}: {so}"))
+            } else {
+                Diagnostic::warning(0..0, format!("`group`: {error}"))
+            };
+            let found = found.help(format!("create the group, or name another in [{section}]"));
             Some(Diagnostic { span: report.place(section, "group", 0), ..found })
         })
         .collect()
@@ -219,8 +223,14 @@ fn sources(config: &Config, report: &Report) -> (Vec<Diagnostic>, Vec<Finding>) 
     let (mut stale, mut skipped) = (Vec::new(), Vec::new());
     for source in directory.snapshot().sources() {
         if let Some(why) = &source.stale {
-            let help = "mend the file, or its path here; becalm's own user must be able to read it";
-            let found = Diagnostic::error(0..0, format!("lists are missing: {why}")).help(help);
+            // What this user may not read, becalm's may.
+            let found = if why.contains("ermission denied") && !rustix::process::geteuid().is_root() {
+                let help = "run this as root or as becalm's own user, which must be able to read it";
+                Diagnostic::warning(0..0, why.clone()).help(help)
+            } else {
+                let help = "mend the file, or its path here; becalm's own user must be able to read it";
+                Diagnostic::error(0..0, format!("lists are missing: {why}")).help(help)
+            };
             stale.push(Diagnostic { span: place(&source.name), ..found });
         }
         // Why it is stale may be one of them.
@@ -325,7 +335,7 @@ mod tests {
         let remarks = |text: &str| remarks(folder.path(), text);
         assert_eq!(remarks("listen.group = 'root'\nadmin.group = '0'"), "\n");
         insta::assert_snapshot!(remarks("listen.group = 'becalm-none'\n[admin]\ngroup = 'becalm-none'"), @r"
-        DIR/becalm.toml:2:16: error: `group`: no entry for becalm-none in group: becalm cannot start (create the group, or name another in [listen])
+        DIR/becalm.toml:2:16: error: `group`: no entry for becalm-none in group: becalm cannot start where it opens its sockets itself (create the group, or name another in [listen])
         DIR/becalm.toml:4:9: error: `group`: no entry for becalm-none in group: operators have no socket to ask at (create the group, or name another in [admin])
         ");
         // TCP has no group.

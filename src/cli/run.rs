@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use tracing::Level;
 
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_PATH, GivenBy, ListenAddress, LogFormat};
@@ -55,8 +56,9 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     // Before there is another thread: what one gives up, those that it starts lack.
     let sandbox = sandbox::confine(&config);
     let log = log.write()?;
+    let now = || Clock::system().now().rfc3339();
     for line in remarks.to_string().lines() {
-        log.say(line);
+        log.say(Level::WARN, &now(), line);
     }
     let started = match args.takeover {
         true => Daemon::take_over(config, file, Clock::system()).context("becalm cannot start"),
@@ -76,10 +78,18 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         );
         let first = daemon.listening().first().and_then(|socket| socket.parse::<ListenAddress>().ok());
         if let Some(line) = first.as_ref().map(smtpd_milters) {
-            log.say(&format!("To plug becalm into Postfix, as the last milter in main.cf:\n{line}"));
+            log.say(
+                Level::INFO,
+                &now(),
+                &format!("To plug becalm into Postfix, as the last milter in main.cf:\n{line}"),
+            );
         }
         if !enforces {
-            log.say("becalm observes: it reports what it would hold, and touches nothing.");
+            log.say(
+                Level::INFO,
+                &now(),
+                "becalm observes: it reports what it would hold, and touches nothing.",
+            );
         }
     })?;
     Ok(ExitCode::SUCCESS)

@@ -188,11 +188,15 @@ impl Daemon {
         let same = |wanted: &Option<String>, is: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| is.is_some_and(|is| is.eq_ignore_ascii_case(wanted)))
         };
+        // By whichever of its names.
+        let named = |list: &String| self.shared.engine.list_named(list.as_bytes(), now);
+        let list =
+            select.list.as_ref().map(|list| named(list).map_or(list.clone(), |list| list.address.clone()));
         let ids: HashSet<&str> = select.ids.iter().map(String::as_str).collect();
         self.shared.ledger.select(after, limit, |item| {
             (ids.is_empty() || ids.contains(item.queue_id.as_str()))
                 && same(&select.storm, item.storm.as_deref())
-                && same(&select.list, item.list.as_deref())
+                && same(&list, item.list.as_deref())
                 && same(&select.author, item.author.as_deref())
                 && same(&select.reason, Some(item.reason))
                 && select.older_than_s.is_none_or(|age| now.since(item.since).as_secs() >= age)
@@ -309,6 +313,7 @@ impl Daemon {
     fn storms(&self) -> Storms {
         let shared = &self.shared;
         let now = shared.clock.now();
+        let is_observing = shared.engine.is_observing();
         let open = shared.engine.storms(now).into_iter().map(|storm| OpenList {
             list: storm.list,
             members: storm.members,
@@ -325,7 +330,7 @@ impl Daemon {
             copies_held: storm.figures.copies_held,
             delivered: storm.figures.delivered,
             copies_delivered: storm.figures.copies_delivered,
-            mode: if storm.never_hold { "observe" } else { mode_name(storm.mode) }.to_owned(),
+            mode: if storm.never_hold || is_observing { "observe" } else { mode_name(storm.mode) }.to_owned(),
         });
         let suspicions = shared.ledger.latest(MAX_SUSPICIONS, |item| item.reason == "suspicion");
         Storms {

@@ -17,7 +17,7 @@ use super::takeover::{self, Claim, Link, Message};
 use super::workers::Workers;
 use super::{Daemon, StartError, site};
 use crate::account;
-use crate::config::{Config, GivenBy, Listen};
+use crate::config::{Config, GivenBy, Listen, ListenAddress};
 use crate::directory::Outcome;
 
 /// How often the supervisor looks around: storms that end without mail, the observe flag, sums for the log.
@@ -186,14 +186,13 @@ impl Daemon {
 
     /// A group that is not there would keep the next becalm from starting.
     fn check_group(&self, new: &Listen) -> Result<(), String> {
-        let standing = self.standing();
-        let old = &standing.at_start.listen;
+        let old = self.standing().at_start.listen.clone();
+        let is_used = old.given_by != GivenBy::Supervisor
+            && new.sockets.iter().any(|socket| matches!(socket, ListenAddress::Unix(_)));
         match &new.group {
-            Some(group) if old.given_by != GivenBy::Supervisor && new.group != old.group => {
-                account::group_id(group)
-                    .map(drop)
-                    .map_err(|error| format!("[listen] group: {error}; create it, or name another"))
-            }
+            Some(group) if is_used && new.group != old.group => account::group_id(group)
+                .map(drop)
+                .map_err(|error| format!("[listen] group: {error}; create it, or name another")),
             _ => Ok(()),
         }
     }

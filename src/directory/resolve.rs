@@ -16,6 +16,7 @@
 
 mod count;
 mod graph;
+mod names;
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -26,7 +27,9 @@ use thiserror::Error;
 
 use self::count::Atoms;
 use self::graph::{Closures, Components, Graph, Rows};
-use super::content::{Content, FINAL, Format, hash};
+use self::names::{is_owner, name};
+use super::content::{Content, FINAL, Format};
+use super::pattern::Pattern;
 use super::snapshot::{Hashed, List, ListId};
 
 /// Lists that becalm keeps counters for; each has a slot of its own there. Beyond that, `min_members` is too low.
@@ -373,7 +376,9 @@ impl<'a> Entries<'a> {
         let configured = input.configured.iter().filter(|configured| !configured.list.pattern);
         let configured =
             configured.map(|configured| (configured.key, &configured.list)).collect::<HashMap<_, _>>();
-        let is_configured = |key: &u64| configured.contains_key(key);
+        let is_configured = |key: u64| configured.contains_key(&key);
+        let patterns = input.configured.iter().filter(|configured| configured.list.pattern);
+        let patterns: Vec<_> = patterns.map(|configured| Pattern::new(&configured.list.address)).collect();
         let mut found = Vec::new();
         let mut names = Vec::new();
         let mut by_file = vec![0_u64; input.files.len()];
@@ -393,16 +398,14 @@ impl<'a> Entries<'a> {
                     // A light entry has no total, and is below the minimum.
                     let members =
                         if configured.is_some() { self.small_total(node, members) } else { members };
-                    if configured.is_none() && !owner {
-                        let is_list = |key: u64, owner: bool| {
-                            is_configured(&key) || (members >= self.min_members && !owner)
-                        };
-                        if let Some(behind) =
-                            self.list_behind(node, input, is_list).filter(|behind| behind != key)
-                        {
-                            names.push((behind, address.to_owned()));
-                            continue;
-                        }
+                    // What the configuration names, by a pattern too, is a list of its own.
+                    if configured.is_none()
+                        && !owner
+                        && let Some(list) = self.list_behind(node, members, input, &is_configured)
+                        && !patterns.iter().any(|pattern| pattern.matches(address.as_bytes()))
+                    {
+                        names.push((list, address.to_owned()));
+                        continue;
                     }
                     if configured.is_none() && (members < self.min_members || owner) {
                         continue;
@@ -438,31 +441,6 @@ impl<'a> Entries<'a> {
         Ok(Resolved { lists: lists.chain(patterns.map(|pattern| pattern.list.clone())).collect(), by_file })
     }
 
-    /// The address of the list that an entry leads to, and nowhere else. `is_list`: whether that of a key is one, where
-    /// its members are enough for it; whether it is an owner's.
-    fn list_behind(&self, node: u32, input: &Input<'_>, is_list: impl Fn(u64, bool) -> bool) -> Option<u64> {
-        let mut at = node;
-        for _ in 0..MAX_CHASE {
-            let Some(entry) = self.entry(at) else {
-                let configured = self.configured.get(self.node(at)?.entry as usize)?;
-                return Some(configured.key).filter(|key| is_list(*key, false));
-            };
-            let only = match entry.values() {
-                [value, again @ ..] if again.iter().all(|other| other == value) => Some(*value),
-                _ => None,
-            };
-            let Some(value) = only.filter(|_| entry.content.includes(entry.at).is_empty()) else {
-                let owner = is_owner(input.files.get(entry.file)?, entry.content.name(entry.at));
-                return Some(entry.key).filter(|key| is_list(*key, owner));
-            };
-            match self.step(&entry, value) {
-                Target::Mailbox(_) => return None,
-                Target::Entry(next) => at = next,
-            }
-        }
-        None
-    }
-
     /// The members of an entry, light or not.
     fn small_total(&self, node: u32, total: u64) -> u64 {
         self.light(node).map_or(total, |mut mailboxes| {
@@ -470,23 +448,6 @@ impl<'a> Entries<'a> {
             mailboxes.dedup();
             mailboxes.len() as u64
         })
-    }
-}
-
-/// Where a list's bounces go (aliases(5)), not a list.
-fn is_owner(source: &File<'_>, address: &str) -> bool {
-    source.format == Format::Aliases && address.starts_with("owner-")
-}
-
-/// Gives the lists their other names.
-fn name(lists: &mut [(u32, List)], mut names: Vec<(u64, String)>) {
-    names.sort_unstable();
-    let mut by_key: HashMap<u64, &mut List> =
-        lists.iter_mut().map(|(_, list)| (hash(list.address.as_bytes()), list)).collect();
-    for (key, name) in names {
-        if let Some(list) = by_key.get_mut(&key) {
-            list.names.push(name);
-        }
     }
 }
 

@@ -47,8 +47,8 @@ pub struct List {
 impl List {
     /// Is this its address, or another name of it? In canonical form; no pattern is one.
     pub fn is_named(&self, address: &[u8]) -> bool {
-        !self.pattern
-            && std::iter::once(&self.address).chain(&self.names).any(|name| name.as_bytes() == address)
+        let is_other = || self.names.binary_search_by(|name| name.as_bytes().cmp(address)).is_ok();
+        !self.pattern && (self.address.as_bytes() == address || is_other())
     }
 }
 

@@ -328,7 +328,7 @@ impl Engine {
         let author = self.keys.bytes(Role::Author, author.as_bytes());
         let list_key = self.keys.bytes(Role::Recipient, list.as_bytes());
         let world = self.world.load();
-        let listed = world.list_by_key(list_key);
+        let listed = world.list_by_name(list_key);
         let list_key = listed.as_ref().map_or(list_key, |list| list.key);
         let known = self.keys.combine(Role::Known, &[list_key, author]);
         let policy = listed.as_ref().map_or(&world.default_policy, |list| &list.policy);

@@ -285,8 +285,13 @@ impl World {
         self.snapshot.get(list.id).is_some_and(|list| list.is_named(address)).then_some(list)
     }
 
-    /// A list by the key of its address.
+    /// A list by the key of its address; other names of it are none.
     pub fn list_by_key(&self, key: u64) -> Option<Arc<WatchedList>> {
+        self.list_by_name(key).filter(|list| list.key == key)
+    }
+
+    /// A list by the key of its address or of another name of it.
+    pub(super) fn list_by_name(&self, key: u64) -> Option<Arc<WatchedList>> {
         match self.by_key.get(&key) {
             Some(id) => self.lists.get(id.index()).cloned(),
             None => self.pattern_lists.get(&key).map(|list| Arc::clone(&list)),

@@ -260,14 +260,15 @@ impl Ledger {
         if *until > now { None } else { book.held.get(number).cloned() }
     }
 
-    /// Held messages that are at least `age` old, the oldest first; not those that somebody else put on hold, nor
-    /// those that make trouble.
-    pub fn overdue(&self, age: Duration, now: Timestamp, most: usize) -> Vec<Held> {
+    /// Held messages that are at least `age` old and come after a place, the oldest first; not those that somebody else
+    /// put on hold, nor those that make trouble.
+    pub fn overdue(&self, age: Duration, now: Timestamp, after: Option<&Position>, most: usize) -> Vec<Held> {
         let book = self.book();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let overdue = book
             .by_age
-            .values()
-            .filter_map(|number| book.held.get(number))
+            .range((from, Bound::Unbounded))
+            .filter_map(|(_, number)| book.held.get(number))
             .take_while(|item| now.since(item.since) >= age)
             .filter(|item| item.reason != BY_HAND && item.trouble.is_none());
         overdue.take(most).cloned().collect()

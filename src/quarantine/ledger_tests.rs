@@ -106,7 +106,7 @@ fn what_is_put_back_by_hand_stays() {
     ledger.remove("A");
     ledger.reconcile(vec![again()], true, at(120), |_| None);
     assert_eq!(ledger.due(at(6000)), None, "somebody put it on hold after it was released");
-    assert_eq!(ledger.overdue(Duration::from_secs(1), at(6000), 9), []);
+    assert_eq!(ledger.overdue(Duration::from_secs(1), at(6000), None, 9), []);
     assert_eq!(ledger.get("A").map(|item| item.reason), Some(BY_HAND));
 }
 
@@ -228,7 +228,9 @@ fn the_queue_is_the_truth() {
     assert_eq!(ledger.get("still there").unwrap().size, Some(1000));
     assert_eq!(ledger.get("accepted").unwrap().reason, BY_HAND);
     assert_eq!(ledger.reconcile(queue, true, at(1001), |_| None), Reconciled::default(), "and it stays so");
-    assert_eq!(ids(&ledger.overdue(Duration::from_secs(500), at(1000), 9)), ["unheard of", "still there"]);
+    let overdue = |after| ledger.overdue(Duration::from_secs(500), at(1000), after, 9);
+    assert_eq!(ids(&overdue(None)), ["unheard of", "still there"]);
+    assert_eq!(ids(&overdue(Some(&Position::of(&item)))), ["still there"]);
 }
 
 #[test]

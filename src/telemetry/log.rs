@@ -102,12 +102,15 @@ pub struct Writing {
 
 impl Writing {
     /// Says something to whoever started becalm, in its place among the lines: as text as it is, without time and
-    /// level; else as a line like any other, whatever level is logged.
-    pub fn say(&self, text: &str) {
+    /// level; else as a line like any other, whatever level is logged. `at`: RFC 3339.
+    pub fn say(&self, level: Level, at: &str, text: &str) {
         self.queue.put(match self.format {
             Format::Text => format!("{text}\n").into_bytes(),
-            Format::Json => format!("{}\n", json!({ "level": "INFO", "message": text })).into_bytes(),
-            Format::Journald => journald::entry(Level::INFO, text),
+            Format::Json => {
+                format!("{}\n", json!({ "timestamp": at, "level": level.as_str(), "message": text }))
+                    .into_bytes()
+            }
+            Format::Journald => journald::entry(level, text),
         });
     }
 }

@@ -1,6 +1,6 @@
 //! A program of the operator's: no shell, the object on its standard input, and killed when its time is over.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tracing::{debug, info};
 
@@ -110,7 +111,7 @@ struct Ear {
 }
 
 /// Listens to the end, or for so long, and keeps the beginning.
-fn listen(mut pipe: impl Read + AsFd + Send + 'static, patience: Duration) -> Ear {
+fn listen(pipe: impl AsFd + Send + 'static, patience: Duration) -> Ear {
     let watch = Stopwatch::start();
     let heard = Arc::new(Mutex::new(Vec::new()));
     let (sender, ended) = mpsc::channel();
@@ -119,8 +120,8 @@ fn listen(mut pipe: impl Read + AsFd + Send + 'static, patience: Duration) -> Ea
         let mut part = [0; 1024];
         while let Some(left) = patience.checked_sub(watch.elapsed())
             && let Ok(left) = Timespec::try_from(left)
-            && let Ok(1) = poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&left))
-            && let Ok(read @ 1..) = pipe.read(&mut part)
+            && let Ok(1) = retry_on_intr(|| poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&left)))
+            && let Ok(read @ 1..) = retry_on_intr(|| rustix::io::read(&pipe, &mut part))
         {
             let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
             let room = MAX_OUTPUT - heard.len();

@@ -42,7 +42,7 @@ impl Keeper {
                     continue;
                 }
             };
-            match links.act(&Request::Hold(queue_id), now) {
+            match links.act(&Request::Hold(queue_id), false, now) {
                 Ok(answer) => {
                     let to_go = answer.recipients.unwrap_or_default();
                     let copies = spared(wanted.reply.copies, to_go.left, to_go.reached);

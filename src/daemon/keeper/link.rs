@@ -57,11 +57,16 @@ impl Links {
         self.0.iter().any(|link| link.is_ready(now))
     }
 
-    /// Has the helper act upon a message that has the message: the queue ids of two Postfix instances differ.
-    pub(super) fn act(&mut self, request: &Request, now: Timestamp) -> Result<Done, Failure> {
+    /// Has the helper act upon a message that has the message: the queue ids of two Postfix instances differ. One that
+    /// does not answer is left alone for a while, but for an `eager` operator.
+    pub(super) fn act(&mut self, request: &Request, eager: bool, now: Timestamp) -> Result<Done, Failure> {
         let mut not_found = None;
         let mut down = None;
         for link in &mut self.0 {
+            if !eager && !link.is_ready(now) {
+                down = Some("a helper is waited for".to_owned());
+                continue;
+            }
             match link.with(now, |client| client.act(request)) {
                 Err(Failure::Refused(refusal)) if refusal.reason == Reason::NotFound => {
                     not_found = Some(refusal)

@@ -17,7 +17,7 @@ use super::shared::Shared;
 use crate::admin::api::{Act, Acted, Failed, HelperState, QuarantineState, StormRecord};
 use crate::alert::watch::Room;
 use crate::config::Quarantine;
-use crate::quarantine::ledger::{CLAWED_BACK, Held, InQueue, Limits};
+use crate::quarantine::ledger::{CLAWED_BACK, Held, InQueue, Limits, Position};
 use crate::quarantine::pace::Pace;
 use crate::quarantine::protocol::{HeldMail, Reason, Request};
 use crate::quarantine::queue_id::QueueId;
@@ -68,6 +68,8 @@ struct Rounds<'s> {
     pace: Pace,
     next_look: Timestamp,
     next_return: Timestamp,
+    /// What is overdue was tried up to here, and some of it could not be returned.
+    tried: Option<Position>,
 }
 
 impl Rounds<'_> {
@@ -171,7 +173,7 @@ impl Keeper {
                 Act::Release => Request::Release(queue_id),
                 Act::Return => Request::Return(queue_id),
             };
-            match self.carry_out(&mut links, &request, id, now) {
+            match self.carry_out(&mut links, &request, true, id, now) {
                 Ok(()) => acted.done.push(id.clone()),
                 Err(Failure::Refused(refusal)) => fail(refusal.message),
                 Err(Failure::Down(why)) => {
@@ -188,7 +190,7 @@ impl Keeper {
         let now = self.shared.clock.now();
         let pace = lock(&self.settings).release_pace;
         let pace = if goes_on { Pace::empty(pace, now) } else { Pace::new(pace, now) };
-        let mut rounds = Rounds { stop, pace, next_look: now, next_return: now };
+        let mut rounds = Rounds { stop, pace, next_look: now, next_return: now, tried: None };
         while !rounds.are_over() {
             // A bug here must not end what looks after held mail.
             let more = std::panic::catch_unwind(AssertUnwindSafe(|| self.round(&mut rounds)));
@@ -311,7 +313,7 @@ impl Keeper {
                 return false;
             }
             let Some(queue_id) = self.long_id(&item, now) else { continue };
-            match self.carry_out(&mut links, &Request::Release(queue_id), &item.queue_id, now) {
+            match self.carry_out(&mut links, &Request::Release(queue_id), false, &item.queue_id, now) {
                 Ok(()) => self.say(&item, "released: nothing came of the suspicion", now),
                 Err(Failure::Refused(refusal)) => {
                     pace.give_back(item.copies);
@@ -349,24 +351,28 @@ impl Keeper {
             let storm = engine.storm_in(item.conversation?, now)?;
             return engine.conversation_of(&storm).map(|_| storm);
         };
-        let state = &engine.list_named(list.as_bytes(), now)?.state;
-        if !matches!(state.phase(now), Phase::Storm { .. }) {
+        // It may have been held under what is another name of that list since a reload.
+        let list = engine.list_named(list.as_bytes(), now)?;
+        if !matches!(list.state.phase(now), Phase::Storm { .. }) {
             return None;
         }
-        engine.storms(now).into_iter().find(|open| open.list.as_deref() == Some(list))?.storm
+        engine.storms(now).into_iter().find(|open| open.list.as_ref() == Some(&list.address))?.storm
     }
 
     /// Returns what is too old to its senders. False where something of it failed, and is better left for a while.
-    fn return_overdue(&self, rounds: &Rounds<'_>, settings: &Quarantine, now: Timestamp) -> bool {
+    fn return_overdue(&self, rounds: &mut Rounds<'_>, settings: &Quarantine, now: Timestamp) -> bool {
         let age = settings.max_age.as_secs();
         let mut all = true;
-        for item in self.shared.ledger.overdue(settings.max_age, now, ACTS_A_ROUND) {
+        let items =
+            self.shared.ledger.overdue(settings.max_age, now, rounds.tried.take().as_ref(), ACTS_A_ROUND);
+        let last = items.last().filter(|_| items.len() == ACTS_A_ROUND).map(Position::of);
+        for item in items {
             let Some(queue_id) = self.long_id(&item, now) else { continue };
             let mut links = self.links();
             if rounds.are_over() {
                 return false;
             }
-            match self.carry_out(&mut links, &Request::Expire(queue_id, age), &item.queue_id, now) {
+            match self.carry_out(&mut links, &Request::Expire(queue_id, age), false, &item.queue_id, now) {
                 Ok(()) => self.say(&item, "returned to its sender: it was held for too long", now),
                 // By the helper's clock it is younger: another time.
                 Err(Failure::Refused(refusal)) if refusal.reason == Reason::TooYoung => return false,
@@ -379,19 +385,22 @@ impl Keeper {
                 Err(Failure::Down(_)) => return false,
             }
         }
+        // The next round goes on behind those that could not be returned, then begins anew.
+        rounds.tried = last.filter(|_| !all);
         all
     }
 
-    /// Has the helper act, and the ledger and the engine know.
+    /// Has the helper act, for an `eager` operator or when its turn has come, and the ledger and the engine know.
     fn carry_out(
         &self,
         links: &mut Links,
         request: &Request,
+        eager: bool,
         queue_id: &str,
         now: Timestamp,
     ) -> Result<(), Failure> {
         let shared = &self.shared;
-        match links.act(request, now) {
+        match links.act(request, eager, now) {
             Ok(done) => {
                 let item = shared.ledger.remove(queue_id);
                 if let Some(waits) = done.waits

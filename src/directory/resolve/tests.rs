@@ -117,6 +117,15 @@ fn what_leads_to_one_list_and_nowhere_else_is_another_name_of_it() {
     let names: Vec<_> = resolved.lists.iter().map(|list| list.names.join(" ")).collect();
     // What the configuration names is a list of its own.
     assert_eq!(names, ["all@y every@x everyone@y site@x staff@x", "", "elsewhere@y", "small@y", ""]);
+
+    // By a pattern, too; and what leads to it leads to it.
+    let lists = [configured("staff@x", 0), configured("alarm-*@x", 0)];
+    let aliases = "all: a, b, c\nstaff: all\nteam: staff\nalarm-all: all\n";
+    let resolved = resolve_texts(&lists, &[aliases], &[], &[], 3);
+    let named: Vec<_> =
+        resolved.lists.iter().map(|list| (list.address.as_str(), list.names.join(" "))).collect();
+    let named: Vec<_> = named.iter().map(|(address, names)| (*address, names.as_str())).collect();
+    assert_eq!(named, [("alarm-all@x", ""), ("all@x", ""), ("staff@x", "team@x"), ("alarm-*@x", "")]);
 }
 
 #[test]

@@ -23,9 +23,9 @@ pub struct Reconciled {
 }
 
 impl Ledger {
-    /// Sets the ledger right from the hold queue as it was at `looked`; `is_whole`: all of it was seen. `storm_of` names the storm that a
-    /// suspicion belongs to of which nothing is known but its mark: one that is open on its list, or that was declared
-    /// while it waited. To be called by one thread, which lets nothing leave the queue meanwhile.
+    /// Sets the ledger right from the hold queue as it was at `looked`; `is_whole`: all of it was seen. `storm_of` names
+    /// the storm that a suspicion belongs to of which nothing is known but its mark: one that is open on its list, or
+    /// that was declared while it waited. To be called by one thread, which lets nothing leave the queue meanwhile.
     pub fn reconcile(
         &self,
         queue: Vec<InQueue>,
