@@ -439,3 +439,48 @@ fn one_becalm_for_two_postfix_instances() {
     mailbox.read(&elsewhere);
     assert_eq!(site.becalm.status().quarantine.held, 0);
 }
+
+/// A becalm that is started anew, and one of whose helpers never comes.
+#[test]
+fn what_one_helper_tells_is_known_while_another_is_missing() {
+    let site = Site::new(&format!(
+        "quarantine.reconcile = '1s'\n[verdict]\nmode = 'hold'\n[storm]\ndelay = '1h'\n[[list]]\naddress = '{ALL}'\n{WARY}"
+    ));
+    let mut client = site.client();
+    let sent: Vec<String> = (0..3)
+        .map(|n| queued(&Letter::new(&person(n), &format!("a{n}")).send(&mut client, &[ALL])))
+        .collect();
+    drop(client);
+    let Site { postfix, becalm, .. } = site.restarted();
+    assert_eq!(becalm.status().quarantine.held, 0, "nobody has told it yet");
+    becalm.rewrite(|config| {
+        config.replace("helpers = [", &format!("helpers = ['{}/missing.sock', ", becalm.home().display()))
+    });
+    assert!(becalm.reload());
+    let _helper = Helper::start(&postfix, &becalm);
+    wait_until("what is held is known again", || (becalm.status().quarantine.held == 2).then_some(()));
+    assert_eq!(becalm.status().quarantine.helpers.len(), 2);
+    becalm.command(&["quarantine", "release", &sent[1]]);
+    assert_eq!(becalm.status().quarantine.held, 1);
+}
+
+/// Where nobody tells becalm what has left the queue, what it held since its start is no measure of what is there.
+#[test]
+fn without_a_helper_the_count_bounds_nothing() {
+    let becalm = Becalm::start(&format!(
+        "quarantine.max_count = 10\n[verdict]\nmode = 'hold'\n[storm]\ndelay = '1h'\n[[list]]\naddress = '{ALL}'\n{WARY}"
+    ));
+    let without = |config: &str| {
+        let (before, rest) = config.split_once("quarantine.helpers = [").unwrap();
+        let (_, after) = rest.split_once(']').unwrap();
+        format!("{before}quarantine.helpers = []{after}")
+    };
+    becalm.rewrite(|config| without(config));
+    assert!(becalm.reload());
+    let site = Site::around(becalm, |postfix| postfix.default_action("tempfail"));
+    let mut client = site.client();
+    let sent: Vec<String> = (0..13)
+        .map(|n| queued(&Letter::new(&person(n), &format!("a{n}")).answers("root").send(&mut client, &[ALL])))
+        .collect();
+    assert_eq!(site.fates().held, sent[1..].iter().cloned().collect());
+}
