@@ -40,8 +40,11 @@ assert(reply == SMFIR_ACCEPT and held)
 -- Without the action that a verdict takes, the message passes, and becalm says so. A refusal takes none.
 reply, held = message(negotiated(6, 0, 0x1fffff), "p5", "hold", true)
 assert(reply == SMFIR_ACCEPT and not held)
+-- Nor is a message held that cannot be marked: nobody could release it.
+reply, held = message(negotiated(6, 0x20, 0x1fffff), "p6", "hold", true)
+assert(reply == SMFIR_ACCEPT and not held)
 message(negotiated(6, 0, 0x1fffff), "p1", "reject", true)
 reply = message(negotiated(6, 0, 0x1fffff), "p2", "reject", true)
 assert(reply == SMFIR_REPLYCODE)
 
-mt.echo("done: 1 failed open")
+mt.echo("done: 2 failed open")
