@@ -47,7 +47,7 @@ fn getent(program: &str, database: &str, name: &str, patience: Duration) -> io::
     let pid = Pid::from_child(&child);
     let (sender, receiver) = mpsc::channel();
     // The receiver is gone when this takes too long; nobody wants the answer then.
-    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    std::thread::Builder::new().spawn(move || sender.send(child.wait_with_output()))?;
     match receiver.recv_timeout(patience) {
         Ok(output) => Ok(String::from_utf8_lossy(&output?.stdout).into_owned()),
         Err(_) => {

@@ -253,11 +253,12 @@ impl Daemon {
     /// Puts a checked configuration in force: all of it, or nothing.
     fn adopt(&self, new: Config) -> Result<(), String> {
         let now = self.shared.clock.now();
+        // Before anything is locked: it asks another program.
+        self.check_group(&new.listen)?;
         let mut directory = self.directory();
         // First what can fail, for nothing must have changed then: neither here nor for the next look at the sources.
         let unkept = |error| format!("[limits]: {error}");
         new.limits.validate().map_err(unkept)?;
-        self.check_group(&new.listen)?;
         directory.reload(new.directory.clone(), new.addresses.clone(), now);
         let snapshot = Arc::clone(directory.snapshot());
         site::report_sources(&snapshot);

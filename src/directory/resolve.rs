@@ -27,7 +27,7 @@ use thiserror::Error;
 
 use self::count::Atoms;
 use self::graph::{Closures, Components, Graph, Rows};
-use self::names::{is_owner, name};
+use self::names::{give_names, is_owner};
 use super::content::{Content, FINAL, Format};
 use super::pattern::Pattern;
 use super::snapshot::{Hashed, List, ListId};
@@ -434,7 +434,7 @@ impl<'a> Entries<'a> {
             }
         }
         found.sort_unstable_by(|(_, left), (_, right)| left.address.cmp(&right.address));
-        name(&mut found, names);
+        give_names(&mut found, names);
         contain(&mut found, components.count(), closures)?;
         let patterns = input.configured.iter().filter(|configured| configured.list.pattern);
         let lists = found.into_iter().map(|(_, list)| list);

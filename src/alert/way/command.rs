@@ -170,7 +170,7 @@ mod tests {
         let script = r#"setsid sh -c 'echo > "$0"; read line < "$1"' "$0" "$1" & read line < "$0""#;
         let argv = ["sh", "-c", script, ready.to_str().unwrap(), end.to_str().unwrap()].map(str::to_owned);
         let alert = Alert::new(Kind::Test, Severity::Info, Timestamp::default(), "mx1", "1".to_owned());
-        assert!(run(&argv, &alert, Duration::from_secs(60)).is_ok());
+        assert!(run(&argv, &alert, Duration::from_secs(3600)).is_ok());
         std::fs::write(&end, "end\n").unwrap();
     }
 }

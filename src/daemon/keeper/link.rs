@@ -95,7 +95,13 @@ impl Links {
                     all.held.extend(held);
                     all.others = all.others.saturating_add(others);
                 }
-                Some(Err(why)) => (failure, all.is_whole) = (why, false),
+                Some(Err(why)) => {
+                    if let Failure::Refused(refusal) = &why {
+                        let (socket, reason) = (link.socket.display(), &refusal.message);
+                        warn!(%socket, reason, "the helper cannot tell what is on hold");
+                    }
+                    (failure, all.is_whole) = (why, false);
+                }
                 None => all.is_whole = false,
             }
         }

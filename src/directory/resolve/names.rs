@@ -51,7 +51,7 @@ pub(super) fn is_owner(source: &File<'_>, address: &str) -> bool {
 }
 
 /// Gives the lists their other names, each with the key of its list.
-pub(super) fn name(lists: &mut [(u32, List)], mut names: Vec<(u64, String)>) {
+pub(super) fn give_names(lists: &mut [(u32, List)], mut names: Vec<(u64, String)>) {
     names.sort_unstable();
     let mut by_key: HashMap<u64, &mut List> =
         lists.iter_mut().map(|(_, list)| (hash(list.address.as_bytes()), list)).collect();
