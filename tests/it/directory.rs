@@ -76,6 +76,8 @@ fn aliases_virtuals_and_include_files_are_followed() {
     let id = send(10, "all@example.org");
     assert!(site.fates().held.contains(&id), "one list, whatever it is called");
     assert!(site.becalm.command(&["lists"]).contains("also everyone@example.net"));
+    let held = site.becalm.command(&["quarantine", "list", "--list", "everyone@example.net"]);
+    assert!(held.contains(&id), "{held}");
 
     // A list that comes; the storm goes on.
     replace(&file("staff"), &people(0, 41));
