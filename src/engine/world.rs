@@ -222,7 +222,7 @@ impl World {
     /// The keyed hash of a recipient as it was sent.
     #[inline]
     pub fn spelling(raw: &[u8], keys: &Keys) -> u64 {
-        keys.bytes(Role::Spelling, raw)
+        keys.spelling(raw)
     }
 
     /// The key of a recipient's address without its extension, and the list that it names, if it names one.

@@ -1,8 +1,6 @@
 //! One connection of an MTA: bytes in, calls of a [`Filter`] and bytes out. No clock, no socket.
 
-use smallvec::SmallVec;
-
-use super::command::{Client, Command, Kind, MacroList, Macros, string};
+use super::command::{Client, Command, Kind, MacroList, Macros, first_string};
 use super::frame::{self, Frame, MAX_BODY, ProtocolError};
 use super::negotiate::Agreed;
 use super::reply::{AtData, Changes, FinalReply};
@@ -129,6 +127,9 @@ impl Default for SessionLimits {
 /// reply, so only one that does not can reach it; it bounds what such a peer makes us keep.
 pub const MAX_REPLIES: usize = 64 * 1024;
 
+/// The frame of macros for a recipient, with none in it.
+const NO_MACROS: &[u8; 6] = b"\0\0\0\x02DR";
+
 /// So many recipients are given to the filter at once, at most.
 const LOT: usize = 32;
 
@@ -223,26 +224,33 @@ impl Session {
     /// message may have thousands, and they go the short way, in lots. Returns what follows. What is wrong with it
     /// is [`Session::next`]'s to say.
     fn take_recipients<'i>(&mut self, mut input: &'i [u8], filter: &mut impl Filter) -> &'i [u8] {
-        let mut lot = SmallVec::<[&[u8]; LOT]>::new();
-        while let Ok(Some((frame, size))) = frame::split(input, self.limits.frame_body) {
-            match frame {
-                Frame { command: b'D', body: [b'R'] } => {}
-                Frame { command: b'R', body } => match string(Kind::Recipient, body) {
-                    Ok((recipient, _)) => lot.push(recipient),
-                    Err(_) => break,
-                },
-                _ => break,
+        loop {
+            let mut lot: [&[u8]; LOT] = [&[]; LOT];
+            let mut taken = 0;
+            for place in &mut lot {
+                // Where nobody asked for macros of recipients, one such frame stands before each of them.
+                let frame = match input.split_first_chunk() {
+                    Some((first, frame)) if first == NO_MACROS => frame,
+                    _ => input,
+                };
+                let Ok(Some((Frame { command: b'R', body }, size))) =
+                    frame::split(frame, self.limits.frame_body)
+                else {
+                    break;
+                };
+                let Ok(recipient) = first_string(Kind::Recipient, body) else { break };
+                *place = recipient;
+                taken += 1;
+                input = frame.get(size..).unwrap_or_default();
             }
-            input = input.get(size..).unwrap_or_default();
-            if lot.len() == LOT {
-                self.give_recipients(&lot, filter);
-                lot.clear();
+            let lot = lot.get(..taken).unwrap_or_default();
+            if !lot.is_empty() {
+                self.give_recipients(lot, filter);
+            }
+            if lot.len() < LOT {
+                return input;
             }
         }
-        if !lot.is_empty() {
-            self.give_recipients(&lot, filter);
-        }
-        input
     }
 
     fn give_recipients(&mut self, lot: &[&[u8]], filter: &mut impl Filter) {
