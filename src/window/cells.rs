@@ -296,7 +296,7 @@ impl<const K: usize> Cells<K> {
             if look.own != 0 {
                 return look.repeat();
             }
-            let Some(place) = self.place(view, author) else {
+            let Some(place) = self.place(view, author, &look) else {
                 look = self.add_up(view, author, costs);
                 continue;
             };
@@ -346,8 +346,13 @@ impl<const K: usize> Cells<K> {
 
     /// Where an entry made now goes: the first free cell, or that of the oldest entry if none is free. `None`: the
     /// author is there by now.
-    fn place(&self, view: View, author: Option<AuthorTag>) -> Option<Place> {
+    fn place(&self, view: View, author: Option<AuthorTag>, look: &Look) -> Option<Place> {
         let seeker = author.map_or(Seeker::NOBODY, |author| view.seeking(author));
+        if look.entries >= K as u64
+            && let Some(place) = self.place_in_crowd(view, seeker, view.oldest(look.end))
+        {
+            return place;
+        }
         // What was seen is what the exchange will ask for.
         let mut words = [0; K];
         let mut own = 0;
@@ -368,6 +373,27 @@ impl<const K: usize> Cells<K> {
         let word = *words.get(index).filter(|_| own == 0)?;
         // In a ring of one cell there is no next.
         Some(Place { index, word, next_age: (next >> USED_BITS).max(0) })
+    }
+
+    /// The same where all cells are in use and the oldest entries were made this second or the last: the first two of
+    /// them say all that need be known, and come soon. `None`: there are no two.
+    fn place_in_crowd(&self, view: View, seeker: Seeker, age: i64) -> Option<Option<Place>> {
+        if !(0..=1).contains(&age) {
+            return None;
+        }
+        let mut own = 0;
+        let mut oldest: Option<Place> = None;
+        for (index, cell) in self.cells.iter().enumerate() {
+            let word = cell.load(Ordering::Relaxed);
+            own |= seeker.finds(word);
+            if view.is_as_old(word, age) {
+                match oldest {
+                    None => oldest = Some(Place { index, word, next_age: age }),
+                    Some(place) => return Some((own == 0).then_some(place)),
+                }
+            }
+        }
+        None
     }
 
     /// Frees the second cell of an author who has two.

@@ -110,6 +110,21 @@ fn one_author_twice_counts_once_even_where_clocks_disagree_on_what_is_free() {
 }
 
 #[test]
+fn one_author_twice_at_once_pushes_out_one_entry_of_a_full_ring() {
+    model(|| {
+        let ring = Arc::new(Ring::<3>::sized());
+        for other in 7..10 {
+            ring.record(tag(1), entry(other, 1), NOW, HOUR);
+        }
+        let later = NOW.after(Duration::from_secs(1));
+        let record = move |ring: &Ring<3>| ring.record(tag(1), entry(1, 10), later, HOUR);
+        both(&ring, record, record);
+        let after = ring.tally(tag(1), later, HOUR);
+        assert_eq!((after.authors, after.copies), (3, 12));
+    });
+}
+
+#[test]
 fn two_messages_at_once_are_two() {
     model(|| {
         let ring = Arc::new(Ring::<3>::sized());

@@ -80,6 +80,27 @@ struct Place {
     entries: Model,
 }
 
+/// Steps: seconds since the one before, author, cost.
+fn ring_and_model(window: u64, steps: Vec<(u64, u64, u32)>) -> Result<(), TestCaseError> {
+    let ring = Ring::<5>::sized();
+    let tag = KeyTag::new(1);
+    let span = Duration::from_secs(window);
+    let mut model = Model::default();
+    let mut now = 0;
+    for (step, who, cost) in steps {
+        now += step;
+        model.expire(now, window);
+        let got = ring.record(tag, entry(who, cost), later(now), span);
+        let kept = |author| ring.contains(tag, author, later(now), span);
+        prop_assert_eq!(got, model.record(entry(who, cost), now, 5, kept));
+        prop_assert_eq!(ring.tally(tag, later(now), span), model.tally());
+        for who in 0..14 {
+            prop_assert_eq!(ring.contains(tag, author(who), later(now), span), model.contains(author(who)));
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     // Steps of whole seconds around the window's length, so that entries meet its edge, and stand still.
     #[test]
@@ -87,22 +108,16 @@ proptest! {
         window in 1..20_u64,
         steps in prop::collection::vec((0..6_u64, 0..14_u64, 0..1000_u32), 1..200),
     ) {
-        let ring = Ring::<5>::sized();
-        let tag = KeyTag::new(1);
-        let span = Duration::from_secs(window);
-        let mut model = Model::default();
-        let mut now = 0;
-        for (step, who, cost) in steps {
-            now += step;
-            model.expire(now, window);
-            let got = ring.record(tag, entry(who, cost), later(now), span);
-            let kept = |author| ring.contains(tag, author, later(now), span);
-            prop_assert_eq!(got, model.record(entry(who, cost), now, 5, kept));
-            prop_assert_eq!(ring.tally(tag, later(now), span), model.tally());
-            for who in 0..14 {
-                prop_assert_eq!(ring.contains(tag, author(who), later(now), span), model.contains(author(who)));
-            }
-        }
+        ring_and_model(window, steps)?;
+    }
+
+    // Many in a second, so that the ring is full of entries of this one and the last.
+    #[test]
+    fn a_crowded_ring_does_what_the_model_does(
+        window in 1..6_u64,
+        steps in prop::collection::vec((prop::sample::select(vec![0_u64, 0, 0, 0, 0, 0, 0, 1, 1, 2, 4]), 0..14_u64, 0..1000_u32), 1..200),
+    ) {
+        ring_and_model(window, steps)?;
     }
 
     // Times in any order: what is stored is never lost to an older entry, and nothing is counted twice.

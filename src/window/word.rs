@@ -78,6 +78,19 @@ impl View {
         now.wrapping_add(left) & TIME_MASK as u32
     }
 
+    /// How old the entry is now that will be gone at that second.
+    #[inline]
+    pub(super) fn oldest(self, end: u32) -> i64 {
+        (self.window >> TIME_SHIFT) - i64::from(ahead::<TIME_BITS>(end, (self.latest >> TIME_SHIFT) as u32))
+    }
+
+    /// Whether `entry` carries this view's tag and was written so many seconds ago.
+    #[inline]
+    pub(super) fn is_as_old(self, entry: u64, age: i64) -> bool {
+        let then = self.latest.wrapping_sub((age << TIME_SHIFT).cast_unsigned());
+        (entry ^ then) >> TAG_SHIFT == 0
+    }
+
     /// The earlier of two such seconds.
     pub(super) fn earlier(a: u32, b: u32) -> u32 {
         if ahead::<TIME_BITS>(a, b) < 0 { a } else { b }
