@@ -43,7 +43,7 @@ struct Options {
     /// Rounds; in each, every filter has one turn.
     #[arg(long, default_value_t = 9)]
     rounds: usize,
-    /// Length of a turn in milliseconds; a fifth of it where messages are held.
+    /// Length of a turn in milliseconds (in the case storm a fifth of it).
     #[arg(long, default_value_t = 1000)]
     turn: u64,
     /// Connections at once, instead of each case's own; may be repeated.
@@ -94,7 +94,7 @@ struct Case {
     recipients: usize,
     /// None: as the options say.
     messages_per_session: Option<u64>,
-    /// So many times shorter than the options say are its turns.
+    /// Its turns are so many times shorter than the options say.
     shorter: u32,
     connections: &'static [usize],
     filters: Vec<Which>,
@@ -192,7 +192,7 @@ fn measure(options: &Options) -> io::Result<()> {
     let workshop = Workshop::open()?;
     let cores = std::thread::available_parallelism()?;
     println!(
-        "{} rounds of {} ms a turn (storm: a fifth); {cores} cores, which the load generator shares with the filter.",
+        "{} rounds of {} ms a turn; {cores} cores, which the load generator shares with the filter.",
         options.rounds, options.turn
     );
     println!("Ratios are to the bare filter with the most messages/s: median (quartiles) of the rounds.");

@@ -1,4 +1,5 @@
-//! Keyed hashes. Every key of every table is one, so that nobody can craft mail that collides on purpose.
+//! Keyed hashes. Every key of every table is one, so that nobody can craft mail that collides on purpose. (Spellings of
+//! recipients are hashed more quickly: see [`Keys::spelling`] for what that costs.)
 
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
@@ -8,11 +9,9 @@ use std::hash::Hasher;
 pub struct Keys {
     /// One hasher for each role, which has read the role already.
     roles: [SipHasher13; ROLES],
-    spelling: Box<Multipliers>,
+    /// The key of [`Keys::spelling`]. Half a KiB: not to be moved about.
+    multipliers: Box<[u128; 3 + SPELLING_WORDS]>,
 }
-
-/// The key of [`Keys::spelling`].
-type Multipliers = [u128; 3 + SPELLING_WORDS];
 
 /// The longest spelling that is hashed by multiplying, in words of eight bytes: the longest path there is
 /// (RFC 5321, 4.5.3.1.3).
@@ -59,13 +58,11 @@ impl Keys {
             hasher.write_u64(role as u64);
             hasher
         });
-        let mut keys = Self { roles, spelling: Box::new([0; 3 + SPELLING_WORDS]) };
-        let multiplier = |number| {
-            let half = |half| u128::from(keys.combine(Role::Spelling, &[number, half]));
+        let multipliers = std::array::from_fn(|number| {
+            let half = |half| u128::from(combine(roles[Role::Spelling as usize], &[number as u64, half]));
             half(0) << 64 | half(1)
-        };
-        keys.spelling = Box::new(std::array::from_fn(|number| multiplier(number as u64)));
-        keys
+        });
+        Self { roles, multipliers: Box::new(multipliers) }
     }
 
     /// The key of some bytes in a role.
@@ -74,20 +71,22 @@ impl Keys {
         self.roles[role as usize].hash(bytes)
     }
 
-    /// The key of a recipient as it was sent, in a third of the time of [`Keys::bytes`]: most mail has one recipient or
-    /// more that were seen before, and this is what is done for each of them.
+    /// The key of a recipient as it was sent, quicker than by [`Keys::bytes`]: a message has up to thousands of them, and
+    /// for most of them this is half of what there is to do.
     ///
     /// The words of the spelling, its length among them, are multiplied by secret numbers and added up. Two different
     /// spellings, whoever chose them, have any two keys with the same probability (Dietzfelbinger, "Universal hashing
-    /// and k-wise independent random variables via integer arithmetic without primes", 1996), as long as nobody is
-    /// shown a key.
+    /// and k-wise independent random variables via integer arithmetic without primes", 1996). Whoever found out, by
+    /// timing, about two of them that meet in a set could make more that do, which costs time, no mail: all 64 bits of two
+    /// keys must be the same before one is taken for the other. Of 8 to 263 bytes; shorter ones have no word, longer ones
+    /// are no addresses, and both are hashed as other bytes are.
     #[inline]
     pub fn spelling(&self, raw: &[u8]) -> u64 {
         let (words, _) = raw.as_chunks::<8>();
         let (Some(last), true) = (raw.last_chunk::<8>(), words.len() <= SPELLING_WORDS) else {
             return self.bytes(Role::Spelling, raw);
         };
-        let [offset, by_length, by_last, by_word @ ..] = &*self.spelling;
+        let [offset, by_length, by_last, by_word @ ..] = &*self.multipliers;
         let product = |by: &u128, word: u64| by.wrapping_mul(u128::from(word));
         let mut sum = offset.wrapping_add(product(by_length, raw.len() as u64));
         sum = sum.wrapping_add(product(by_last, u64::from_le_bytes(*last)));
@@ -100,12 +99,16 @@ impl Keys {
     /// The key of a combination of keys in a role.
     #[inline]
     pub fn combine(&self, role: Role, parts: &[u64]) -> u64 {
-        let mut hasher = self.roles[role as usize];
-        for part in parts {
-            hasher.write_u64(*part);
-        }
-        hasher.finish()
+        combine(self.roles[role as usize], parts)
     }
+}
+
+#[inline]
+fn combine(mut hasher: SipHasher13, parts: &[u64]) -> u64 {
+    for part in parts {
+        hasher.write_u64(*part);
+    }
+    hasher.finish()
 }
 
 /// For maps whose keys are such keys: spread already, and secret.

@@ -305,14 +305,14 @@ impl Engine {
     /// The list that an address names, as it was sent.
     pub fn list_named(&self, raw: &[u8], now: Timestamp) -> Option<Arc<WatchedList>> {
         let world = self.world.load();
-        let spelling = World::spelling(raw, &self.keys);
+        let spelling = self.keys.spelling(raw);
         world.recipient(raw, spelling, &mut AddressBuf::new(), &self.keys, now)?.1
     }
 
     /// Is this address the one and only recipient of a message?
     pub fn is_for(&self, tx: &Transaction, address: &str, now: Timestamp) -> bool {
         let raw = address.as_bytes();
-        let spelling = World::spelling(raw, &self.keys);
+        let spelling = self.keys.spelling(raw);
         let named = tx.world.recipient(raw, spelling, &mut AddressBuf::new(), &self.keys, now);
         tx.recipients == 1 && named.is_some_and(|(key, _)| key == tx.digest)
     }

@@ -27,7 +27,7 @@ impl Engine {
             return None;
         }
         tx.recipients = tx.recipients.saturating_add(1);
-        let hash = World::spelling(raw, &self.keys);
+        let hash = self.keys.spelling(raw);
         let known = tx.world.spellings.find(hash);
         let (key, unknown) = match known {
             // A spelling that is remembered is no list's.
@@ -71,7 +71,7 @@ impl Engine {
         // Loops of few instructions each: the processor looks only so far ahead for memory to ask for.
         let mut hashes = [0; LOT];
         for (hash, raw) in hashes.iter_mut().zip(lot) {
-            *hash = World::spelling(raw, &self.keys);
+            *hash = self.keys.spelling(raw);
         }
         for hash in hashes.iter().take(lot.len()) {
             tx.world.spellings.fetch(*hash);

@@ -219,14 +219,8 @@ impl World {
         self.snapshot.rules()
     }
 
-    /// The keyed hash of a recipient as it was sent.
-    #[inline]
-    pub fn spelling(raw: &[u8], keys: &Keys) -> u64 {
-        keys.spelling(raw)
-    }
-
     /// The key of a recipient's address without its extension, and the list that it names, if it names one.
-    /// `None`: it is no address.
+    /// `None`: it is no address. `spelling`: [`Keys::spelling`] of `raw`.
     #[inline]
     pub fn recipient(
         &self,

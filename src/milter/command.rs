@@ -263,7 +263,7 @@ impl Macros {
 
 /// A NUL-terminated string and what follows it.
 #[inline]
-pub(super) fn string(command: Kind, body: &[u8]) -> Result<(&[u8], &[u8]), ProtocolError> {
+fn string(command: Kind, body: &[u8]) -> Result<(&[u8], &[u8]), ProtocolError> {
     match memchr(0, body).and_then(|end| body.split_at_checked(end)) {
         Some((text, [_nul, rest @ ..])) => Ok((text, rest)),
         _ => Err(ProtocolError::Unterminated { command }),

@@ -15,8 +15,9 @@
 //! look. So the last of them sees everybody.
 //!
 //! One author can get two cells only if two threads disagree on which cells are free, which takes an entry that
-//! expires between their two clock readings (or a window that was changed). At least one of the two sees it, by
-//! the same argument, and whoever sees it frees the higher cell; until then such an author counts as two.
+//! expires between their two clock readings (or a window that was changed, or a cell freed in this way a moment ago).
+//! At least one of the two sees it, by the same argument, and whoever sees it frees the higher cell; until then such an
+//! author counts as two.
 //!
 //! **The sum.** Adding up 30 cells takes longer than everything else together. So whoever has done it notes the
 //! result beside `published`, stamped with its value. While the stamp holds, a look only searches for its author.
@@ -348,10 +349,10 @@ impl<const K: usize> Cells<K> {
     /// author is there by now.
     fn place(&self, view: View, author: Option<AuthorTag>, look: &Look) -> Option<Place> {
         let seeker = author.map_or(Seeker::NOBODY, |author| view.seeking(author));
-        if look.entries >= K as u64
-            && let Some(place) = self.place_in_crowd(view, seeker, view.oldest(look.end))
-        {
-            return place;
+        // All of them published: nobody is on his way to the cells that `has` leaves out.
+        let is_full = look.entries >= K as u64 && look.published & USED_MASK == K as u64;
+        if is_full && let Some(place) = self.place_in_crowd(view, seeker, view.oldest(look.end)) {
+            return Some(place);
         }
         // What was seen is what the exchange will ask for.
         let mut words = [0; K];
@@ -375,22 +376,24 @@ impl<const K: usize> Cells<K> {
         Some(Place { index, word, next_age: (next >> USED_BITS).max(0) })
     }
 
-    /// The same where all cells are in use and the oldest entries were made this second or the last: the first two of
-    /// them say all that need be known, and come soon. `None`: there are no two.
-    fn place_in_crowd(&self, view: View, seeker: Seeker, age: i64) -> Option<Option<Place>> {
+    /// The same in a full ring whose oldest entry, of that age, was made this second or the last: then many write, and
+    /// most entries are of this second. Two that are as old as the oldest say it all: the first makes room, and the
+    /// other one is the oldest then. `None`: there are no two, or the author is there by now.
+    fn place_in_crowd(&self, view: View, seeker: Seeker, age: i64) -> Option<Place> {
         if !(0..=1).contains(&age) {
             return None;
         }
-        let mut own = 0;
-        let mut oldest: Option<Place> = None;
+        let mut oldest = None;
         for (index, cell) in self.cells.iter().enumerate() {
             let word = cell.load(Ordering::Relaxed);
-            own |= seeker.finds(word);
+            if seeker.finds(word) != 0 {
+                return None;
+            }
             if view.is_as_old(word, age) {
-                match oldest {
-                    None => oldest = Some(Place { index, word, next_age: age }),
-                    Some(place) => return Some((own == 0).then_some(place)),
+                if oldest.is_some() {
+                    return oldest;
                 }
+                oldest = Some(Place { index, word, next_age: age });
             }
         }
         None

@@ -125,6 +125,66 @@ fn one_author_twice_at_once_pushes_out_one_entry_of_a_full_ring() {
 }
 
 #[test]
+fn the_same_where_clocks_differ() {
+    model(|| {
+        let ring = Arc::new(Ring::<3>::sized());
+        for other in 7..10 {
+            ring.record(tag(1), entry(other, 1), NOW, HOUR);
+        }
+        let after = |seconds| NOW.after(Duration::from_secs(seconds));
+        let (later, latest) = (after(1), after(2));
+        both(
+            &ring,
+            move |ring| ring.record(tag(1), entry(1, 10), later, HOUR),
+            move |ring| ring.record(tag(1), entry(1, 10), latest, HOUR),
+        );
+        let after = ring.tally(tag(1), latest, HOUR);
+        assert_eq!((after.authors, after.copies), (3, 12));
+    });
+}
+
+#[test]
+fn an_author_about_to_be_counted_in_the_last_cell_pushes_out_nobody() {
+    model(|| {
+        // The last cell is beyond the first line, in which the six others are.
+        let ring = Arc::new(Ring::<7>::sized());
+        for other in 10..16 {
+            ring.record(tag(1), entry(other, 1), NOW, HOUR);
+        }
+        let (a, b) = both(
+            &ring,
+            |ring| ring.record(tag(1), entry(1, 10), NOW, HOUR),
+            |ring| {
+                // The sum may take in what is not published yet.
+                ring.tally(tag(1), NOW, HOUR * 2);
+                ring.tally(tag(1), NOW, HOUR);
+                ring.record(tag(1), entry(1, 10), NOW, HOUR)
+            },
+        );
+        let after = ring.tally(tag(1), NOW, HOUR);
+        assert_eq!((after.authors, after.copies), (7, 16), "{a:?} {b:?}");
+        assert!(a.repeat != b.repeat, "{a:?} {b:?}");
+    });
+}
+
+#[test]
+fn two_authors_at_once_in_a_full_ring_are_gone_when_their_time_is_over() {
+    model(|| {
+        let ring = Arc::new(Ring::<3>::sized());
+        for other in 7..10 {
+            ring.record(tag(1), entry(other, 1), NOW, HOUR);
+        }
+        both(
+            &ring,
+            |ring| ring.record(tag(1), entry(1, 10), NOW, HOUR),
+            |ring| ring.record(tag(1), entry(2, 20), NOW, HOUR),
+        );
+        assert_eq!(ring.tally(tag(1), NOW, HOUR).authors, 3);
+        assert_eq!(ring.tally(tag(1), NOW.after(HOUR), HOUR).authors, 0);
+    });
+}
+
+#[test]
 fn two_messages_at_once_are_two() {
     model(|| {
         let ring = Arc::new(Ring::<3>::sized());
