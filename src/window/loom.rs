@@ -109,13 +109,19 @@ fn one_author_twice_counts_once_even_where_clocks_disagree_on_what_is_free() {
     });
 }
 
+/// Of three other authors.
+fn full_ring() -> Arc<Ring<3>> {
+    let ring = Ring::sized();
+    for other in 7..10 {
+        ring.record(tag(1), entry(other, 1), NOW, HOUR);
+    }
+    Arc::new(ring)
+}
+
 #[test]
 fn one_author_twice_at_once_pushes_out_one_entry_of_a_full_ring() {
     model(|| {
-        let ring = Arc::new(Ring::<3>::sized());
-        for other in 7..10 {
-            ring.record(tag(1), entry(other, 1), NOW, HOUR);
-        }
+        let ring = full_ring();
         let later = NOW.after(Duration::from_secs(1));
         let record = move |ring: &Ring<3>| ring.record(tag(1), entry(1, 10), later, HOUR);
         both(&ring, record, record);
@@ -127,10 +133,7 @@ fn one_author_twice_at_once_pushes_out_one_entry_of_a_full_ring() {
 #[test]
 fn the_same_where_clocks_differ() {
     model(|| {
-        let ring = Arc::new(Ring::<3>::sized());
-        for other in 7..10 {
-            ring.record(tag(1), entry(other, 1), NOW, HOUR);
-        }
+        let ring = full_ring();
         let after = |seconds| NOW.after(Duration::from_secs(seconds));
         let (later, latest) = (after(1), after(2));
         both(
@@ -170,10 +173,7 @@ fn an_author_about_to_be_counted_in_the_last_cell_pushes_out_nobody() {
 #[test]
 fn two_authors_at_once_in_a_full_ring_are_gone_when_their_time_is_over() {
     model(|| {
-        let ring = Arc::new(Ring::<3>::sized());
-        for other in 7..10 {
-            ring.record(tag(1), entry(other, 1), NOW, HOUR);
-        }
+        let ring = full_ring();
         both(
             &ring,
             |ring| ring.record(tag(1), entry(1, 10), NOW, HOUR),
