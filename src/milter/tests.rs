@@ -583,6 +583,27 @@ fn recipients_that_come_in_lots_come_all_and_in_order() {
 }
 
 #[test]
+fn a_recipient_longer_than_agreed_ends_the_conversation() {
+    let mut bytes = Vec::new();
+    for (command, body) in [
+        (b'O', &b"\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff"[..]),
+        (b'C', b"h\0U"),
+        (b'M', b"\0"),
+        (b'R', b"<box@domain.example>\0"),
+        (b'D', b"R"),
+        (b'R', b"<longer-box@domain.example>\0"),
+    ] {
+        frame::put(&mut bytes, command, &[body]);
+    }
+    let mut session = Session::new(SessionLimits { frame_body: 21 });
+    let (mut filter, mut out) = (Probe::default(), Vec::new());
+    let too_long = Err(ProtocolError::FrameTooLong { length: 29, limit: 22 });
+    assert_eq!(session.feed(&bytes, &mut filter, &mut out), too_long);
+    assert!(filter.calls.contains(&"rcpt \"<box@domain.example>\"".to_owned()), "{:?}", filter.calls);
+    assert_eq!(filter.calls.iter().rev().take(2).collect::<Vec<_>>(), ["disconnect", "abort"]);
+}
+
+#[test]
 fn a_connection_that_breaks_is_over_for_the_filter() {
     let mut pair = Pair::new(Profile::postfix(), 1000);
     let mut script = Script::new();
