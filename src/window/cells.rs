@@ -351,7 +351,7 @@ impl<const K: usize> Cells<K> {
         let seeker = author.map_or(Seeker::NOBODY, |author| view.seeking(author));
         // All of them published: nobody is on his way to the cells that `has` leaves out.
         let is_full = look.entries >= K as u64 && look.published & USED_MASK == K as u64;
-        if is_full && let Some(place) = self.place_in_crowd(view, seeker, view.oldest(look.end)) {
+        if is_full && let Some(place) = self.place_in_crowd(view, seeker, view.age_of_end(look.end)) {
             return Some(place);
         }
         // What was seen is what the exchange will ask for.

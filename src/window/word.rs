@@ -78,9 +78,9 @@ impl View {
         now.wrapping_add(left) & TIME_MASK as u32
     }
 
-    /// How old the entry is now that will be gone at that second.
+    /// How old an entry is now that will be gone at that second: the reverse of [`View::end`].
     #[inline]
-    pub(super) fn oldest(self, end: u32) -> i64 {
+    pub(super) fn age_of_end(self, end: u32) -> i64 {
         (self.window >> TIME_SHIFT) - i64::from(ahead::<TIME_BITS>(end, (self.latest >> TIME_SHIFT) as u32))
     }
 
